@@ -1,0 +1,113 @@
+"""What the log gives and takes, as small protocols: PostgreSQL implements them, memory implements them, and whoever
+uses the log is handed one of the two."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from shared.events.record import Draft
+
+
+class Place(NamedTuple):
+    """Where a record stands. Positions count from 1, without a gap."""
+
+    topic: str
+    partition: int
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """The inverse of ``str``; raises ``ValueError`` for anything else."""
+        topic, partition, position = text.split("/")
+        return cls(topic, int(partition), int(position))
+
+
+class Verdict(StrEnum):
+    """What became of one record of an append."""
+
+    STORED = "s"
+    DUPLICATE = "d"
+    CONFLICT = "c"
+    VERSION_MOVED = "v"
+
+
+class Outcome(NamedTuple):
+    """``place`` is the record's own (stored), the first one's (duplicate, conflict), or none (version moved)."""
+
+    verdict: Verdict
+    place: Place | None
+    recorded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it stands in the log."""
+
+    place: Place
+    tenant: str
+    recorded_at: datetime
+    body: bytes
+
+
+Cut = Mapping[str, Sequence[int]]
+"""For each topic the last position of each partition."""
+
+
+class LogFull(Exception):
+    """The appender's queue is full: try again later (HTTP 503 with Retry-After)."""
+
+
+class LogWriter(Protocol):
+    """Appends to topics that the caller's service owns."""
+
+    async def append(self, unit: Sequence[Draft], *, floor: datetime | None = None) -> list[Outcome]:
+        """Append one unit: all drafts of one topic; facts are independent of each other, the drafts of one command
+        (those with a stream) are all or nothing. ``floor``: the greatest ``recorded_at`` among the causes.
+
+        Returns one outcome per draft, in order, once what is stored is committed. Raises :class:`LogFull`.
+        A retry of an unknown outcome sends the same drafts.
+        """
+        ...
+
+
+class LogReader(Protocol):
+    """Reads committed records. Over one tenant (request handlers) or over all (consumers), by construction."""
+
+    async def page(self, topic: str, partition: int, after: int, limit: int, *, upto: int | None = None) -> list[Stored]:
+        """Records with position in ``(after, upto]``, in order, at most ``limit``. Over all tenants, contiguous."""
+        ...
+
+    async def heads(self) -> dict[str, list[int]]:
+        """The head of every partition of every topic, from one snapshot."""
+        ...
+
+    async def by_identity(self, topic: str, identity: UUID) -> Stored | None:
+        """The record with this identity (:func:`shared.kernel.identity.id_hash`)."""
+        ...
+
+    async def at(self, place: Place) -> Stored | None:
+        """The record at a place."""
+        ...
+
+    async def stream(self, topic: str, stream: UUID) -> list[Stored]:
+        """A stream's records, in version order (with its length as the version)."""
+        ...
+
+    def correlated(self, tenant: str, correlation_id: str) -> AsyncIterator[Stored]:
+        """Records of a tenant that carry this correlation id, in order of recorded_at. A scan: for people, not hot paths."""
+        ...
+
+
+class Epoch(NamedTuple):
+    """The epoch fences Kafka messages of a time before a restore; the generation names the tree."""
+
+    epoch: int
+    generation: int

@@ -1,0 +1,86 @@
+"""The field types that all records share, and the base of every data model."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from shared.kernel.canonical import decimal_text
+from shared.kernel.periods import zone
+
+
+class Data(BaseModel):
+    """The ``data`` of one record type: immutable, closed (an unknown field is an error, never silently dropped)."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+def _no_float(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError('a JSON number with a fraction is a binary float; send it as a string, such as "12.40"')
+    if isinstance(value, bool):
+        raise ValueError('a decimal is needed, such as "12.40"')
+    return value
+
+
+def utc_text(value: datetime) -> str:
+    value = value.astimezone(UTC)
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+
+
+def _known_zone(name: str) -> str:
+    try:
+        zone(name)
+    except Exception as error:
+        raise ValueError("not an IANA time zone, such as Europe/Berlin") from error
+    return name
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("holds a NUL character; remove it")
+    return value
+
+
+# Sources send up to 15 decimals; 38 digits hold them with room for any quantity of bytes.
+Exact = Annotated[
+    Decimal,
+    BeforeValidator(_no_float),
+    Field(max_digits=38, decimal_places=18),
+    PlainSerializer(decimal_text, return_type=str, when_used="json"),
+]
+"""A decimal, exact, as a JSON string (a whole JSON number is read too; a fraction as a JSON number is refused)."""
+
+Instant = Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str, when_used="json")]
+"""An instant with its offset, kept in UTC."""
+
+Day = date
+"""A local date, ``YYYY-MM-DD``."""
+
+Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
+"""An identifier of a source, as the source spells it."""
+
+Label = Annotated[str, Field(max_length=300), AfterValidator(_no_nul)]
+"""The name of an organisation, a product or a meter. Never a person's, never free text: those go to the vault."""
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+"""An ISO 4217 code."""
+
+Zone = Annotated[str, Field(max_length=64), AfterValidator(_known_zone)]
+"""An IANA time zone."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hex. Of a document in the vault: of its ciphertext."""
+
+Person = Annotated[str, Field(pattern=r"^person:[0-9a-f-]{36}$")]
+"""A person, by the vault's id: ``person:<uuid>``. Names and addresses live beside the log, never in it."""

@@ -1,0 +1,106 @@
+"""The servers that tests run on: a real PostgreSQL for a session, a fresh migrated database for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from deploy.local import postgres
+from shared.runtime.migrate import migrate, new_passwords
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A PostgreSQL server that this test session started."""
+
+    port: int
+    password: str
+    process: object
+    data: Path
+    log: Path
+    passwords: dict[str, str] = field(default_factory=new_passwords)
+
+    def admin(self, database: str = "postgres") -> str:
+        return postgres.admin_url(self.port, self.password, database)
+
+
+@dataclass
+class Database:
+    """One migrated database."""
+
+    server: Server
+    name: str
+
+    @property
+    def admin(self) -> str:
+        return self.server.admin(self.name)
+
+    def login(self, role: str) -> str:
+        """URL of ``<service>_api`` or ``<service>_work``."""
+        full = f"plumbline_{role}"
+        return f"postgresql://{full}:{self.server.passwords[full]}@127.0.0.1:{self.server.port}/{self.name}"
+
+
+async def _wait(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=5)
+            await connection.close()
+            return
+        except (OSError, asyncpg.PostgresError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("postgres")
+    password, port = secrets.token_urlsafe(24), free_port()
+    postgres.initialise(folder / "data", password)
+    process = postgres.spawn(folder / "data", port, folder / "log")
+    server = Server(port, password, process, folder / "data", folder / "log")
+    try:
+        asyncio.run(_wait(server.admin()))
+        asyncio.run(_template(server))
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+async def _template(server: Server) -> None:
+    connection = await asyncpg.connect(server.admin())
+    await connection.execute("CREATE DATABASE migrated")
+    await connection.close()
+    await migrate(server.admin("migrated"), server.passwords)
+
+
+@pytest_asyncio.fixture
+async def database(postgres_server: Server) -> AsyncIterator[Database]:
+    """A fresh database with every migration applied."""
+    name = f"t{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(postgres_server.admin())
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+        yield Database(postgres_server, name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()

@@ -1,4 +1,4 @@
-"""What one verdict is a function of. The service fills these from PostgreSQL, a replay from memory; nothing else enters.
+"""What one verdict is a function of. The service fills these from PostgreSQL, a replay from memory; nothing else does.
 
 Order never matters: whoever reads a collection sorts it by its own identifiers.
 """
@@ -52,11 +52,12 @@ class LineVersion:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One effective instant of a gauge."""
+    """One effective instant of a gauge, or one bucket: then it holds only until ``until``."""
 
     at: datetime
     quantity: Decimal
     record: Source
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from deploy.local import postgres
+from deploy.local import jars, postgres
+from deploy.local.kafka import Kafka
 from shared.runtime.migrate import migrate, new_passwords
 
 
@@ -104,3 +105,17 @@ async def database(postgres_server: Server) -> AsyncIterator[Database]:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A real Apache Kafka for the session, at ``.bootstrap``; topics are the test's own (none is made by itself)."""
+    jars.fetch()
+    broker = Kafka(tmp_path_factory.mktemp("kafka"), free_port(), free_port())
+    broker.prepare()
+    broker.start()
+    try:
+        asyncio.run(broker.ready())
+        yield broker
+    finally:
+        broker.stop()

@@ -41,13 +41,13 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def child_setup(death_signal: int | None) -> None:
+def child_setup(death_signal: int | None, *, unprivileged: bool = True) -> None:
     """Runs in the child before exec: an unprivileged identity for PostgreSQL when we are root (it refuses uid 0), then
     the signal that the kernel sends when the parent dies. In this order: a change of credentials clears the latter."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.getuid() == 0:
+    if unprivileged and os.getuid() == 0:
         if libc.unshare(_CLONE_NEWUSER) != 0:
             raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
         Path("/proc/self/uid_map").write_text(f"{_NOBODY} 0 1")

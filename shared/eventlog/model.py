@@ -81,7 +81,9 @@ class LogWriter(Protocol):
 class LogReader(Protocol):
     """Reads committed records. Over one tenant (request handlers) or over all (consumers), by construction."""
 
-    async def page(self, topic: str, partition: int, after: int, limit: int, *, upto: int | None = None) -> list[Stored]:
+    async def page(
+        self, topic: str, partition: int, after: int, limit: int, *, upto: int | None = None
+    ) -> list[Stored]:
         """Records with position in ``(after, upto]``, in order, at most ``limit``. Over all tenants, contiguous."""
         ...
 

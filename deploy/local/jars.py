@@ -1,7 +1,7 @@
-"""The jars of Apache Kafka: fetched by Maven coordinates, each verified by SHA-256 against ``jars.lock``, kept in ``.cache/jars``.
+"""The jars of Apache Kafka: fetched by Maven coordinates, verified by SHA-256 against ``jars.lock``, kept in ``.cache/jars``.
 
-``python -m deploy.local.jars`` fetches what is missing; ``python -m deploy.local.jars lock`` resolves the graph anew and writes
-the lock (after a change of ``KAFKA`` or ``LOGGING`` below).
+``python -m deploy.local.jars`` fetches what is missing; ``python -m deploy.local.jars lock`` resolves the graph anew and
+writes the lock (after a change of ``KAFKA`` or ``LOGGING`` below).
 """
 
 from __future__ import annotations
@@ -24,10 +24,21 @@ KAFKA = "4.4.0"
 LOGGING = "2.25.5"
 # Every module is named: the resolver's own mediation would otherwise put an older kafka-clients beside this server.
 _MODULES = (
-    "kafka_2.13 kafka-clients kafka-server kafka-server-common kafka-group-coordinator kafka-group-coordinator-api"
-    " kafka-transaction-coordinator kafka-share-coordinator kafka-coordinator-common kafka-metadata kafka-raft"
-    " kafka-storage kafka-storage-api kafka-tools-api"
-).split()
+    "kafka_2.13",
+    "kafka-clients",
+    "kafka-server",
+    "kafka-server-common",
+    "kafka-group-coordinator",
+    "kafka-group-coordinator-api",
+    "kafka-transaction-coordinator",
+    "kafka-share-coordinator",
+    "kafka-coordinator-common",
+    "kafka-metadata",
+    "kafka-raft",
+    "kafka-storage",
+    "kafka-storage-api",
+    "kafka-tools-api",
+)
 _FETCHERS = 8
 _TIMEOUT_S = 60
 
@@ -97,8 +108,8 @@ def fetch(
 ) -> int:
     """Bring every jar into ``cache``; returns how many were fetched.
 
-    A file is moved into the cache only after its digest was found right, so neither an interruption nor a second fetch at
-    the same time leaves a half jar behind. Raises :class:`JarError` naming each jar that differs or cannot be had.
+    A file is moved into the cache only after its digest was found right, so neither an interruption nor a second fetch
+    at the same time leaves a half jar behind. Raises :class:`JarError` naming each jar that differs or cannot be had.
     """
     wanted = read_lock() if jars is None else list(jars)
     cache.mkdir(parents=True, exist_ok=True)

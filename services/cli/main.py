@@ -1,0 +1,86 @@
+"""``plumbline``: global options, the list of commands, and how a fault is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from deploy.local.home import Home
+from services.cli.faults import Exit, Fault
+from services.cli.frame import Frame, enter
+from services.cli.output import Output
+
+app = typer.Typer(
+    name="plumbline",
+    help="Billing reconciliation that can be replayed and proved.",
+    epilog="Global options may stand anywhere. Exit: 0 done, 1 difference, 2 usage, 3 unreachable, 4 not allowed,"
+    " 5 quarantined, 6 no such thing, 7 not yet comparable, 8 could not be checked, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_FLAGS = {"--json", "--ndjson", "--quiet", "-q", "--verbose", "-v", "--plain", "--no-color", "--yes"}
+_VALUED = {"--tenant"}
+
+
+@app.callback()
+def options(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_lines: Annotated[bool, typer.Option("--ndjson", help="Lists as one JSON object a line.")] = False,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", envvar="PLUMBLINE_TENANT", help="Act for this tenant.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No colour and no bars.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour (as NO_COLOR).")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a write.")] = False,
+) -> None:
+    out = Output(as_json, as_lines, quiet, verbose, plain, no_color)
+    enter(Frame(out, Home.named(), tenant, yes))
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """Bring global options to the front, so that they may stand anywhere before a ``--``."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument in _FLAGS or argument.partition("=")[0] in _VALUED:
+            front.append(argument)
+            if argument in _VALUED:
+                front += [value for value in [next(remaining, None)] if value is not None]
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def main() -> None:
+    """The entry point of ``.venv/bin/plumbline``."""
+    arguments = hoist(sys.argv[1:])
+    try:
+        app(arguments, prog_name="plumbline")
+    except Fault as fault:
+        _tell(fault, as_json="--json" in arguments or "--ndjson" in arguments)
+        sys.exit(fault.exit)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _tell(fault: Fault, *, as_json: bool) -> None:
+    parts = fault.parts()
+    if as_json:
+        text = json.dumps(parts, ensure_ascii=False)
+    else:
+        text = "\n".join(f"{name}: {said}" if name == "error" else f"  {name}: {said}" for name, said in parts.items())
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""``plumbline discrepancies`` and ``plumbline explain``: what has come apart, and the arithmetic behind it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.faults import Exit
+from services.cli.frame import current
+from services.cli.output import Column, Output
+from shared.kernel.money import amount_text
+
+app = typer.Typer(help="Where delivery, contract and bill have come apart.", no_args_is_help=True)
+
+_WORDS = {
+    "client_owes_us": "▲ client owes us",
+    "we_owe_client": "▼ we owe client",
+    "vendor_owes_us": "▲ vendor owes us",
+    "we_owe_vendor": "▼ we owe vendor",
+}
+
+
+def _money(amount: str | None, currency: str | None) -> str:
+    return amount_text(Decimal(amount), currency) if amount is not None and currency else "—"
+
+
+def _who(body: dict[str, Any]) -> str:
+    return (
+        body.get("client_name")
+        or body.get("client")
+        or f"({body.get('vendor_source')} {body.get('account') or body.get('sku')})"
+    )
+
+
+def _period(body: dict[str, Any]) -> str:
+    period = body.get("period")
+    return f"{period['from']} to {period['to']}" if period else ""
+
+
+def _row(item: dict[str, Any]) -> dict[str, Any]:
+    body = item["body"]
+    return {
+        **item,
+        "short": item["id"][:8],
+        "code": body["code"],
+        "who": _who(body),
+        "product": body.get("product_name") or body.get("product") or "",
+        "month": (body.get("period") or {}).get("from", "")[:7],
+        "why": body["why"],
+        "money": _money(body.get("amount"), body.get("currency")),
+        "currency": body.get("currency") or "",
+        "direction": _WORDS[body["direction"]],
+        "reached": body["reached"],
+    }
+
+
+@app.command("list")
+def list_(
+    state: Annotated[str, typer.Option(help="open, cleared or all.")] = "open",
+    code: Annotated[str | None, typer.Option(help="One code, such as QTY_UNDER.")] = None,
+    client: Annotated[str | None, typer.Option(help="One client.")] = None,
+    min_: Annotated[str | None, typer.Option("--min", help="At least this amount.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Next page, from the last answer.")] = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 if any is listed.")] = False,
+) -> None:
+    """List discrepancies, the largest amounts first."""
+    frame = current()
+    answer = frame.api("matching").get(
+        "/v1/discrepancies", state=state, code=code, client=client, min=min_, limit=limit, cursor=cursor, bodies="true"
+    )
+    rows, meta = [_row(item) for item in answer["data"]], answer["meta"]
+    columns = [
+        Column("short", "ID"),
+        Column("code", "CODE"),
+        Column("who", "CLIENT"),
+        Column("product", "PRODUCT"),
+        Column("month", "PERIOD", drop=2),
+        Column("why", "WHY", drop=4),
+        Column("money", "AMOUNT", right=True),
+        Column("currency", "CUR"),
+        Column("direction", "DIRECTION"),
+        Column("reached", "REACHED", drop=3),
+    ]
+    empty = (
+        "nothing has been compared yet"
+        if not meta["compared_groups"]
+        else f"0 {state}, over {meta['compared_groups']:,} comparisons"
+    )
+    if frame.out.for_programs:
+        frame.out.rows(answer["data"], columns, meta)
+    else:
+        frame.out.rows(rows, columns, meta, empty=empty)
+    frame.out.note(_footer(len(rows), meta))
+    if exit_code and rows:
+        raise typer.Exit(Exit.DIFFERENCE)
+
+
+def _footer(shown: int, meta: dict[str, Any]) -> str:
+    text = f"{shown} of {meta['open']:,} open, over {meta['compared_groups']:,} comparisons; {meta['not_comparable']:,} not yet comparable."
+    if meta.get("next"):
+        text += f" More: --cursor {meta['next']}"
+    return text + (" Next: plumbline explain ID" if shown else "")
+
+
+@app.command("show")
+def show(discrepancy: Annotated[str, typer.Argument(help="Its id, or the first eight digits.")]) -> None:
+    """Show one discrepancy: the verdict, what it rests on, and its history."""
+    data = current().api("matching").get(f"/v1/discrepancies/{discrepancy}")["data"]
+    current().out.document(data, show=lambda: _show(current().out, data))
+
+
+def _headline(data: dict[str, Any]) -> str:
+    body = data["body"]
+    money = (
+        f"{body['currency']} {_money(body['amount'], body['currency'])}"
+        if body.get("amount") is not None
+        else "no price known"
+    )
+    parts = [_who(body), body.get("product_name") or body.get("product"), _period(body)]
+    return f"{_WORDS[body['direction']]} {money}: {', '.join(part for part in parts if part)}"
+
+
+def _show(out: Output, data: dict[str, Any]) -> None:
+    body = data["body"]
+    out.say(_headline(data), style="bold")
+    out.say(f"{body['code']}, {data['state']}, verdict {data['version']}, id {data['id']}")
+    out.say(f"why       {body['why']}")
+    reached = {
+        "client_invoice": "on the client's invoice",
+        "vendor_bill": "on the vendor's bill",
+        "nowhere": "nowhere yet",
+    }
+    out.say(f"reached   {reached[body['reached']]}")
+    for name, title in (("contract_ref", "contract"), ("deadline", "deadline")):
+        if body.get(name):
+            out.say(f"{title:<9} {body[name]}")
+    if body.get("tolerance"):
+        tolerance = body["tolerance"]
+        out.say(
+            f"tolerance {tolerance['name']}: {tolerance['absolute']} and {tolerance['relative_pct']} %, both exceeded"
+        )
+    for candidate in body.get("candidates", []):
+        out.say(f"candidate {candidate['score']:<5} {candidate['id']}  {candidate['name']}: {candidate['why']}")
+    for step in data["history"]:
+        out.say(f"{step['recorded_at'][:19].replace('T', ' ')}  {step['type']:<26} {step['place']}")
+
+
+def explain(discrepancy: Annotated[str, typer.Argument(help="Its id, or the first eight digits.")]) -> None:
+    """Show the arithmetic of a discrepancy, from the records that it rests on. Nothing is computed again."""
+    frame = current()
+    data = frame.api("matching").get(f"/v1/discrepancies/{discrepancy}")["data"]
+    frame.out.document(data, show=lambda: _explain(frame.out, data))
+
+
+def _explain(out: Output, data: dict[str, Any]) -> None:
+    body, basis = data["body"], data["basis"]
+    out.say(_headline(data), style="bold")
+    out.say(
+        f"{body['code']}, verdict {data['version']}, rules r{basis['rules']}, as of {basis.get('as_of') or 'no date yet'}"
+    )
+    steps = body.get("derivation", [])
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        rounding = f"   ({step['rounding']})" if step.get("rounding") else ""
+        out.say(f"{'└' if last else '├'} {step['label']} = {step['formula']} = {step['result']}{rounding}")
+        _sources(out, step, " " if last else "│")
+    for candidate in body.get("candidates", []):
+        out.say(f"  candidate {candidate['score']:<5} {candidate['id']}: {candidate['why']}")
+    cause = basis.get("cause")
+    if cause:
+        at = datetime.fromisoformat(cause["recorded_at"]).astimezone(UTC)
+        out.say(f"why now: {cause['type']} {cause['record']} arrived {at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _sources(out: Output, step: dict[str, Any], edge: str) -> None:
+    for source in step.get("sources", []):
+        out.say(f"{edge}   {source['type']}  {source['source']}  {source['id']}  {source.get('place', '')}".rstrip())
+    more = step.get("records", 0) - len(step.get("sources", []))
+    if more > 0:
+        out.say(f"{edge}   and {more:,} more records")

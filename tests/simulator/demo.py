@@ -1,0 +1,255 @@
+"""The demo: a synthetic MSP goes in, true alerts come out. ``make demo`` (``ONCE=1``: end by itself, with a verdict)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.receiver import Arrival, Receiver
+from tests.simulator.driver import Driver, Refused
+from tests.simulator.msp import PSA, SOURCES, TENANT_ZONE, Msp
+from tests.simulator.score import Finding, Score, of_body, score
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / "var" / "demo"
+SEED, CLIENTS, PACE_PER_S = 7, 40, 400
+IMPORT_GRACE_DAYS, GRACE_DAYS = "60", "0"
+
+console = Console(highlight=False)
+
+
+class Platform:
+    """``plumbline up`` as a child: the demo uses the front door like anyone else."""
+
+    def __init__(self) -> None:
+        env = {**os.environ, "PLUMBLINE_HOME": str(HOME)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "up"], cwd=ROOT, env=env, start_new_session=True
+        )
+
+    async def ready(self, timeout_s: float = 120) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not (HOME / "run" / "ready").exists():
+            if self._process.poll() is not None:
+                raise SystemExit(self._process.returncode or 1)
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the platform was not ready after {timeout_s:.0f} s; see {HOME / 'log'}")
+            await asyncio.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=30)
+
+
+def _print_alert(arrival: Arrival) -> None:
+    body = arrival.payload
+    data = body["data"]
+    arrow = "▼" if data["direction"].startswith("we_owe") else "▲"
+    amount = data.get("amount")
+    money = f"{amount['currency']} {amount['value']}" if amount else "no price known"
+    who = (data.get("client") or {}).get("name") or data.get("account") or data.get("sku") or ""
+    verb = body["type"].split(".")[1]
+    what = data.get("product") or ""
+    console.print(
+        f"  [bold]{arrow}[/] {data['direction'].replace('_', ' '):<14} {money:>14}  {data['code']:<17} {who} {what}"
+        f"  [dim]{verb}; {data['why']}[/]"
+    )
+
+
+async def _load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
+    await driver.create_tenant("Harbor MSP", TENANT_ZONE)
+    for source in (PSA, *SOURCES):
+        await driver.create_key(source)
+    # A history is imported before it is judged: until it is all here, a missing invoice is not yet an error.
+    await driver.set("invoice.grace_days", IMPORT_GRACE_DAYS)
+    await driver.set("notification.webhook.url", receiver.url)
+    await driver.set("notification.webhook.secret", receiver.secret, secret=True)
+    await driver.upload("products", msp.product_rows(), source=PSA)
+    await driver.upload("clients", msp.client_rows(), source=PSA)
+    await driver.upload("mappings", msp.mapping_rows(), source=PSA)
+    for source in SOURCES:
+        await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
+    await driver.upload("invoices", msp.invoice_rows(), source=PSA)
+    await driver.settled()
+    await driver.upload("contracts", msp.contract_rows(), source=PSA)
+    await driver.settled()
+
+
+async def _stream(driver: Driver, msp: Msp) -> None:
+    columns = (TextColumn("  usage {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    events = {source: list(msp.usage(source)) for source in SOURCES}
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        async def one(source: str) -> None:
+            task = progress.add_task(source, total=len(events[source]))
+
+            def counted() -> Any:
+                for event in events[source]:
+                    progress.advance(task)
+                    yield event
+
+            await driver.stream(source, counted(), batch=20, per_second=PACE_PER_S)
+            await driver.send(source, msp.broken_usage(source), f"{source}/broken")
+
+        await asyncio.gather(*(one(source) for source in SOURCES))
+    start, end = msp.covers()
+    for source in SOURCES:
+        await driver.observed(source, start.isoformat(), end.isoformat())
+    await driver.settled()
+    # The import is over: from here on a closed month without an invoice is an error.
+    await driver.set("invoice.grace_days", GRACE_DAYS)
+    await driver.settled()
+
+
+def _latencies_ms(driver: Driver, receiver: Receiver) -> list[float]:
+    found = []
+    for arrival in receiver.arrivals.values():
+        cause = (arrival.payload["data"].get("cause") or {}).get("record")
+        if cause in driver.answered:
+            found.append((arrival.first_monotonic - driver.answered[cause]) * 1000)
+    return sorted(found)
+
+
+def _percentile(values: list[float], share: float) -> float | None:
+    return round(values[min(len(values) - 1, int(len(values) * share))], 1) if values else None
+
+
+def _alerted(receiver: Receiver) -> list[Finding]:
+    findings = []
+    for arrival in receiver.arrivals.values():
+        data = arrival.payload["data"]
+        findings.append(of_body({**data, "client": (data.get("client") or {}).get("id")}))
+    return findings
+
+
+def _report(driver: Driver, receiver: Receiver, result: Score) -> dict[str, Any]:
+    latencies = _latencies_ms(driver, receiver)
+    tally = driver.tally
+    return {
+        "injected": result.injected,
+        "found": result.found,
+        "missed": result.missed,
+        "false_alarms": result.false_alarms,
+        "alerts": {
+            "distinct": len(receiver.arrivals),
+            "deliveries": sum(arrival.count for arrival in receiver.arrivals.values()),
+            "bad_signatures": len(receiver.refused),
+        },
+        "records": {
+            "sent": tally.sent,
+            **{name: tally.outcomes[name] for name in ("stored", "duplicate", "quarantined")},
+        },
+        "alert_latency_ms": {
+            "p50": _percentile(latencies, 0.50),
+            "p99": _percentile(latencies, 0.99),
+            "alerts": len(latencies),
+            "mean": round(statistics.fmean(latencies), 1) if latencies else None,
+        },
+    }
+
+
+def _show(report: dict[str, Any], balanced: bool) -> None:
+    table = Table(title="What was planted, and what was found", title_justify="left")
+    for name, justify in (("code", "left"), ("injected", "right"), ("found", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for code in sorted(report["injected"]):
+        table.add_row(code, str(report["injected"][code]), str(report["found"][code]))
+    table.add_section()
+    table.add_row("all", str(sum(report["injected"].values())), str(sum(report["found"].values())))
+    console.print(table)
+    for line in report["missed"]:
+        console.print(f"  [red]missed[/] {line}")
+    for line in report["false_alarms"]:
+        console.print(f"  [red]false alarm[/] {line}")
+    records, latency = report["records"], report["alert_latency_ms"]
+    console.print(f"  false alarms   {len(report['false_alarms'])}")
+    console.print(
+        f"  records        {records['sent']:,} sent = {records['stored']:,} stored + {records['duplicate']:,} duplicate"
+        f" + {records['quarantined']:,} quarantined {'✓' if balanced else '✗'}"
+    )
+    console.print(f"  alerts         {report['alerts']['distinct']} messages, each with one webhook-id")
+    console.print(
+        f"  alert latency  p50 {latency['p50']} ms, p99 {latency['p99']} ms, from the HTTP answer to the receiver"
+    )
+
+
+def _next_steps() -> None:
+    console.print("\n[bold]Where to look next[/] (in another terminal, from this folder)")
+    for command in (
+        ".venv/bin/plumbline discrepancies list",
+        ".venv/bin/plumbline explain <ID from the list>",
+        ".venv/bin/plumbline quarantine list",
+        ".venv/bin/plumbline tail",
+        ".venv/bin/plumbline status",
+    ):
+        console.print(f"  {command}")
+
+
+async def run(*, once: bool) -> int:
+    """Run the demo; the exit code: 0 if every planted error was found and nothing else."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    msp = Msp(SEED, CLIENTS, datetime.now(UTC))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    platform = Platform()
+    try:
+        await platform.ready()
+        async with Receiver(on_arrival=_print_alert) as receiver, Driver(HOME, msp.tenant) as driver:
+            console.print(
+                f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced, {msp.running.start:%B} is running"
+            )
+            await _load(driver, msp, receiver)
+            console.print(
+                "catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in, alerts come out:\n"
+            )
+            await _stream(driver, msp)
+            bodies = [await _body(driver, str(row["id"])) for row in await driver.discrepancies()]
+            result = score(msp.truths, bodies, _alerted(receiver))
+            report = _report(driver, receiver, result)
+            (HOME / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+            console.print()
+            _show(report, driver.tally.balanced)
+            good = result.perfect and driver.tally.balanced and not receiver.refused
+            if once:
+                return 0 if good else 1
+            _next_steps()
+            console.print("\nThe platform keeps running until Ctrl-C.")
+            await stop.wait()
+            return 0
+    finally:
+        platform.stop()
+
+
+async def _body(driver: Driver, discrepancy: str) -> dict[str, Any]:
+    return (await driver.call("matching", "GET", f"/v1/discrepancies/{discrepancy}")).json()["data"]["body"]
+
+
+def main() -> None:
+    try:
+        raise SystemExit(asyncio.run(run(once=bool(os.environ.get("ONCE")))))
+    except Refused as error:
+        console.print(f"[red]demo failed[/]: {error}")
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Holds what was found against the truth. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tests.simulator.msp import Truth
+
+Finding = tuple[str, str, str, str, str, str]
+"""(code, client, product, account, sku, first day of the period), empty where there is none."""
+
+
+@dataclass(frozen=True)
+class Score:
+    injected: dict[str, int]
+    """Planted errors per code."""
+    found: dict[str, int]
+    """Of those, found open with the right direction and amount."""
+    missed: list[str]
+    false_alarms: list[str]
+    """Alerts about something that was never planted."""
+
+    @property
+    def perfect(self) -> bool:
+        return not self.missed and not self.false_alarms
+
+
+def _of_truth(truth: Truth) -> Finding:
+    start = truth.period.start.isoformat() if truth.period else ""
+    return (truth.code, truth.client or "", truth.product or "", truth.account or "", truth.sku or "", start)
+
+
+def of_body(body: Mapping[str, Any]) -> Finding:
+    """The identity of a discrepancy's body."""
+    period = body.get("period") or {}
+    return (
+        body["code"],
+        body.get("client") or "",
+        body.get("product") or "",
+        body.get("account") or "",
+        body.get("sku") or "",
+        period.get("from", ""),
+    )
+
+
+def score(truths: Iterable[Truth], open_bodies: Iterable[Mapping[str, Any]], alerted: Iterable[Finding]) -> Score:
+    """``open_bodies``: bodies of the discrepancies open at the end; ``alerted``: everything that was ever told."""
+    expected = {_of_truth(truth): truth for truth in truths}
+    bodies = {of_body(body): body for body in open_bodies}
+    injected: dict[str, int] = {}
+    found: dict[str, int] = {}
+    missed = []
+    for finding, truth in expected.items():
+        injected[truth.code] = injected.get(truth.code, 0) + 1
+        found.setdefault(truth.code, 0)
+        body = bodies.get(finding)
+        problem = _differs(truth, body)
+        if problem:
+            missed.append(f"{' '.join(filter(None, finding))}: {problem}")
+        else:
+            found[truth.code] += 1
+    wrong = sorted((set(alerted) | set(bodies)) - set(expected))
+    return Score(injected, found, missed, [" ".join(filter(None, finding)) for finding in wrong])
+
+
+def _differs(truth: Truth, body: Mapping[str, Any] | None) -> str | None:
+    if body is None:
+        return "not found"
+    if body["direction"] != truth.direction:
+        return f"direction is {body['direction']}, the truth is {truth.direction}"
+    amount = Decimal(body["amount"]) if body.get("amount") is not None else None
+    if amount != truth.amount:
+        return f"amount is {amount}, the truth is {truth.amount}"
+    return None

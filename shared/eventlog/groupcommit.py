@@ -21,7 +21,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import asyncpg
 
-from shared.eventlog.model import LogFull
+from shared.eventlog.model import LogFull, LogUnavailable
 from shared.runtime.clock import Clock, SystemClock
 
 GROUP_RECORDS_MAX = 2_000
@@ -34,10 +34,6 @@ _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 0.05, 2.0
 # SQLSTATE classes and codes after which the same call may succeed: connection, resources, operator, locks and timeouts.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
 _TRANSIENT_CODES = ("25P03", "25P04", "40001", "40P01", "55P03")
-
-
-class LogUnavailable(Exception):
-    """The database did not answer within the bounded retries. The outcome is unknown: send the same drafts again."""
 
 
 class Unit(Protocol):
@@ -114,7 +110,7 @@ class GroupCommit(Generic[U, R]):
             await self._task
 
     async def commit(self, units: Sequence[U]) -> list[R]:
-        """The result of each unit, in order, once it is committed. Units of one call may be committed in several groups.
+        """The result of each unit, in order, once it is committed; the units of one call may go in several groups.
 
         Raises :class:`LogFull` when the queue would hold more than 10,000 records or 32 MiB (nothing is queued then),
         ``ValueError`` for a unit that no group can hold, :class:`LogUnavailable`, or the error that PostgreSQL raised

@@ -65,6 +65,30 @@ class LogFull(Exception):
     """The appender's queue is full: try again later (HTTP 503 with Retry-After)."""
 
 
+class LogUnavailable(Exception):
+    """The database did not answer within the bounded retries. The outcome is unknown: send the same drafts again."""
+
+
+class CutTooRecent(ValueError):
+    """A cut was asked for at an instant less than a minute ago, at which records may still land."""
+
+    def __init__(self, instant: datetime) -> None:
+        super().__init__(f"{instant.isoformat()} is less than a minute ago; name a record, or the head")
+
+
+def command_stream(unit: Sequence[Draft]) -> UUID | None:
+    """The stream of a unit that is a command; ``None`` for facts. Raises ``ValueError`` for a unit that is neither."""
+    if len({draft.topic for draft in unit}) > 1:
+        raise ValueError("the drafts of one append belong to one topic")
+    streams = {draft.stream for draft in unit}
+    if len(streams) > 1:
+        raise ValueError("the drafts of a command belong to one stream")
+    stream = next(iter(streams), None)
+    if stream is not None and len({draft.id_hash for draft in unit}) < len(unit):
+        raise ValueError("the drafts of a command have an id each")
+    return stream
+
+
 class LogWriter(Protocol):
     """Appends to topics that the caller's service owns."""
 
@@ -104,7 +128,7 @@ class LogReader(Protocol):
         ...
 
     def correlated(self, tenant: str, correlation_id: str) -> AsyncIterator[Stored]:
-        """Records of a tenant that carry this correlation id, in order of recorded_at. A scan: for people, not hot paths."""
+        """Records of a tenant that carry this correlation id, by recorded_at. A scan: for people, not for hot paths."""
         ...
 
 

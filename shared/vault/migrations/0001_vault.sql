@@ -54,7 +54,7 @@ BEGIN
         EXECUTE format('ALTER TABLE vault.%I ENABLE ROW LEVEL SECURITY', v_table);
         EXECUTE format('ALTER TABLE vault.%I FORCE ROW LEVEL SECURITY', v_table);
         EXECUTE format($p$CREATE POLICY tenant ON vault.%I
-            USING (tenant = NULLIF(current_setting('plumbline.tenant', true), ''))$p$, v_table);
+            USING (tenant = (SELECT NULLIF(current_setting('plumbline.tenant', true), '')))$p$, v_table);
     END LOOP;
 END $$;
 

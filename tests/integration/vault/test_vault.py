@@ -75,6 +75,17 @@ async def test_the_same_document_put_many_times_at_once_is_kept_once(
         assert await admin.fetchval(f"SELECT count(*) FROM vault.{table}") == 1
 
 
+async def test_many_texts_are_kept_in_one_call_each_once(pool: asyncpg.Pool, admin: asyncpg.Connection) -> None:
+    texts = [b"note %d" % (n % 300) for n in range(1000)]
+    names = await documents.put_all(pool, TENANT, texts, "text/plain")
+    assert await asyncio.gather(*(documents.get(pool, TENANT, name) for name in names[:20])) == texts[:20]
+    assert len(set(names)) == 300 == await admin.fetchval("SELECT count(*) FROM vault.key")
+    assert await documents.put_all(pool, TENANT, [b"new", *reversed(texts)], "text/plain") == [
+        await documents.put(pool, TENANT, b"new", "text/plain"),
+        *reversed(names),
+    ]
+
+
 async def test_put_takes_part_in_the_callers_transaction(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
         transaction = connection.transaction()

@@ -100,7 +100,10 @@ def list_(
 
 
 def _footer(shown: int, meta: dict[str, Any]) -> str:
-    text = f"{shown} of {meta['open']:,} open, over {meta['compared_groups']:,} comparisons; {meta['not_comparable']:,} not yet comparable."
+    text = (
+        f"{shown} of {meta['open']:,} open, over {meta['compared_groups']:,} comparisons;"
+        f" {meta['not_comparable']:,} not yet comparable."
+    )
     if meta.get("next"):
         text += f" More: --cursor {meta['next']}"
     return text + (" Next: plumbline explain ID" if shown else "")
@@ -159,9 +162,8 @@ def explain(discrepancy: Annotated[str, typer.Argument(help="Its id, or the firs
 def _explain(out: Output, data: dict[str, Any]) -> None:
     body, basis = data["body"], data["basis"]
     out.say(_headline(data), style="bold")
-    out.say(
-        f"{body['code']}, verdict {data['version']}, rules r{basis['rules']}, as of {basis.get('as_of') or 'no date yet'}"
-    )
+    as_of = basis.get("as_of") or "no date yet"
+    out.say(f"{body['code']}, verdict {data['version']}, rules r{basis['rules']}, as of {as_of}")
     steps = body.get("derivation", [])
     for number, step in enumerate(steps):
         last = number == len(steps) - 1

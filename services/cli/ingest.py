@@ -69,9 +69,8 @@ def _show(name: str, answer: dict[str, Any]) -> None:
     )
     out.say(f"document sha256:{answer['document']}")
     for group in answer.get("quarantine", []):
-        out.say(
-            f"  {group['rows']:,} rows, first {group['first']}: {group['field']}: {group['reason']}. Fix: {group['fix']}"
-        )
+        where = f"{group['rows']:,} rows, first {group['first']}"
+        out.say(f"  {where}: {group['field']}: {group['reason']}. Fix: {group['fix']}")
     if answer.get("observed"):
         out.say(f"complete: {answer['observed']}")
     if answer.get("withheld"):

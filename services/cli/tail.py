@@ -49,9 +49,8 @@ def _print(out: Output, records: list[dict[str, Any]]) -> None:
             out.line(item)
             continue
         record = item["record"]
-        out.say(
-            f"{record['recordedat'][11:23]}  {item['place']:<24} {record['type']:<26} {record['subject']}  {_gist(record['data'])}"
-        )
+        head = f"{record['recordedat'][11:23]}  {item['place']:<24} {record['type']:<26} {record['subject']}"
+        out.say(f"{head}  {_gist(record['data'])}")
 
 
 def _gist(data: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The demo: a synthetic MSP goes in, true alerts come out. ``make demo`` (``ONCE=1``: end by itself, with a verdict)."""
+"""The demo: a synthetic MSP goes in, true alerts come out. ``make demo``; ``ONCE=1`` ends by itself, with a verdict."""
 
 from __future__ import annotations
 
@@ -215,12 +215,11 @@ async def run(*, once: bool) -> int:
         await platform.ready()
         async with Receiver(on_arrival=_print_alert) as receiver, Driver(HOME, msp.tenant) as driver:
             console.print(
-                f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced, {msp.running.start:%B} is running"
+                f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced,"
+                f" {msp.running.start:%B} is running"
             )
             await _load(driver, msp, receiver)
-            console.print(
-                "catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in, alerts come out:\n"
-            )
+            console.print("catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in:\n")
             await _stream(driver, msp)
             bodies = [await _body(driver, str(row["id"])) for row in await driver.discrepancies()]
             result = score(msp.truths, bodies, _alerted(receiver))

@@ -40,9 +40,13 @@ KINDS = (
 )
 """Planted errors. Every second client has one, in turn."""
 
-_FIRST = "Northwind Aster Cobalt Juniper Harbor Summit Granite Meadow Willow Copper Falcon Lantern Orchid Pioneer Quarry".split()
+_FIRST = (
+    *("Northwind", "Aster", "Cobalt", "Juniper", "Harbor", "Summit", "Granite", "Meadow"),
+    *("Willow", "Copper", "Falcon", "Lantern", "Orchid", "Pioneer", "Quarry"),
+)
 _SECOND = (
-    "Dental Legal Foods Logistics Clinic Partners Foundry Studio Bakery Architects Optics Trading School Marine".split()
+    *("Dental", "Legal", "Foods", "Logistics", "Clinic", "Partners", "Foundry"),
+    *("Studio", "Bakery", "Architects", "Optics", "Trading", "School", "Marine"),
 )
 
 

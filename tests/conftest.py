@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
-from deploy.local import jars, postgres
+from deploy.local import jars
 from deploy.local.kafka import Kafka
+from deploy.local.postgres import Postgres
 from shared.runtime.migrate import migrate, new_passwords
 
 
@@ -26,19 +25,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass
-class Server:
-    """A PostgreSQL server that this test session started."""
+class Server(Postgres):
+    """A PostgreSQL server that this test session started; ``admin`` is its administrator's address."""
 
-    port: int
-    password: str
-    process: object
-    data: Path
-    log: Path
-    passwords: dict[str, str] = field(default_factory=new_passwords)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, free_port(), secrets.token_urlsafe(24))
+        self.passwords = new_passwords()
 
     def admin(self, database: str = "postgres") -> str:
-        return postgres.admin_url(self.port, self.password, database)
+        return self.admin_url(database)
 
 
 @dataclass
@@ -58,33 +53,17 @@ class Database:
         return f"postgresql://{full}:{self.server.passwords[full]}@127.0.0.1:{self.server.port}/{self.name}"
 
 
-async def _wait(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            connection = await asyncpg.connect(url, timeout=5)
-            await connection.close()
-            return
-        except (OSError, asyncpg.PostgresError):
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("postgres")
-    password, port = secrets.token_urlsafe(24), free_port()
-    postgres.initialise(folder / "data", password)
-    process = postgres.spawn(folder / "data", port, folder / "log")
-    server = Server(port, password, process, folder / "data", folder / "log")
+    server = Server(tmp_path_factory.mktemp("postgres"))
+    server.prepare()
+    server.start()
     try:
-        asyncio.run(_wait(server.admin()))
+        asyncio.run(server.ready())
         asyncio.run(_template(server))
         yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        server.stop()
 
 
 async def _template(server: Server) -> None:

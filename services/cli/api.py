@@ -15,7 +15,7 @@ _EXITS = {401: Exit.NOT_ALLOWED, 403: Exit.NOT_ALLOWED, 404: Exit.NOT_FOUND, 429
 
 
 class Api:
-    """One service: ``get("/v1/discrepancies", state="open")`` answers decoded JSON; each problem is a :class:`Fault`."""
+    """One service: ``get("/v1/discrepancies", state="open")`` answers decoded JSON; problems are :class:`Fault`."""
 
     def __init__(self, home: Home, service: str, tenant: str | None = None) -> None:
         self.service = service

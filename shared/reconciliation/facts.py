@@ -198,9 +198,9 @@ def _grow_only(fields: dict[str, Any]) -> Rank:
 
 def _invoice(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
     version = data.get("version", 1)
-    names = ("invoice", "client", "issued_on", "period_from", "period_to", "currency", "lines", "lines_digest")
+    names = ("client", "issued_on", "period_from", "period_to", "currency", "lines", "lines_digest", "corrects")
     value = {name: data.get(name) for name in names}
-    value |= {"version": version, "kind": data.get("kind", "invoice")}
+    value |= {"invoice": data["invoice"], "version": version, "kind": data.get("kind", "invoice")}
     return _cell(fields, "invoice", (fields["source"], data["invoice"], str(version)), _grow_only(fields), value)
 
 
@@ -254,8 +254,9 @@ def _feed(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
 
 
 def _calendar(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
+    # One cell a day: the greatest is how far the calendar has got, the least is when the tenant began.
     rank = Rank(_NO_TIME, date.fromisoformat(data["date"]).toordinal(), "")
-    return _cell(fields, "calendar", (), rank, {"date": data["date"]})
+    return _cell(fields, "calendar", (data["date"],), rank, {"date": data["date"]})
 
 
 def _setting(fields: dict[str, Any], data: dict[str, Any]) -> Cell | None:

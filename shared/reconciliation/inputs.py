@@ -111,6 +111,9 @@ class InvoiceState:
     """Complete, not voided documents of kind ``invoice``."""
     incomplete: tuple[str, ...] = ()
     """Documents whose lines are not all here, as ``INV-7: 3 of 12 lines``."""
+    straddling: int = 0
+    """Complete, not voided invoices whose service period meets this one without lying in it (quarters, cycles of the
+    15th): they say that the client is invoiced, not what this month holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,15 @@ class FeedSpan:
     source: str
     covers_from: datetime
     covers_to: datetime
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unmapped:
+    """An identifier of a vendor, neither mapped nor excluded, under which a group's usage may hide."""
+
+    kind: Literal["account", "sku"]
+    source: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +159,10 @@ class GroupInputs:
     period: Period
     as_of: date | None
     lines: tuple[LineVersion, ...] = ()
-    """Every version of every contract line of this client and product."""
+    """Every version of every contract line that was ever this client's and product's; a version of such a line that
+    is another's has ``terms=None`` here."""
     measured: tuple[Measured, ...] = ()
+    """Every meter of the group, also those with nothing in the period."""
     invoices: InvoiceState = field(default_factory=InvoiceState)
     invoice_lines: tuple[InvoiceLineFacts, ...] = ()
     """Lines of this product."""
@@ -156,6 +170,11 @@ class GroupInputs:
     """Complete spans of the sources that supply this product (those with a sku mapped to it)."""
     feed_sources: tuple[str, ...] = ()
     """Those sources, whether or not they have declared anything."""
+    unmapped: tuple[Unmapped, ...] = ()
+    """Where missing usage may hide: in each feed source where no account is this client's, the unmapped accounts that
+    have a meter under a sku of this product; and the unmapped skus of feed sources that this client's accounts use."""
+    opens: date | None = None
+    """Before this day only what was loaded is compared (:func:`shared.reconciliation.views.opening`)."""
     settings: Settings = field(default_factory=Settings)
 
 
@@ -180,6 +199,8 @@ class ClientInputs:
     as_of: date | None
     groups: tuple[GroupTotal, ...]
     invoices: InvoiceState
+    opens: date | None = None
+    """As in :class:`GroupInputs`."""
     settings: Settings = field(default_factory=Settings)
 
 
@@ -205,4 +226,5 @@ class UnmappedInputs:
     cost: VendorCost | None
     known: tuple[tuple[str, str], ...]
     """(id, name) of every client (for an account) or product (for a sku), for candidates."""
-    as_of: date | None = None
+    until: date | None = None
+    """The day on which the exclusion in force ends, if it ends."""

@@ -39,7 +39,8 @@ class Waiting:
     """A side that has not arrived."""
 
     side: str
-    """``invoice``, ``usage_complete``, ``invoice_lines``, ``partial_period``, ``price``, ``unit`` or ``terms``."""
+    """``invoice``, ``invoice_lines``, ``usage_complete``, ``mapping``, ``partial_period``, ``price``, ``unit`` or
+    ``terms``."""
     what: str
     """In words, with names: ``Huntress has not declared October complete``."""
     until: date | None

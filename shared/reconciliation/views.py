@@ -1,0 +1,402 @@
+"""What the registers mean: pure views from cells to the inputs of a verdict.
+
+The service loads cells by SQL and calls these; a replay calls them on its own registers. No view depends on the order
+in which it is given its cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from shared.events.contracts import Recurring, Terms
+from shared.events.discrepancies import Source
+from shared.events.invoices import lines_digest
+from shared.kernel.periods import Period, month_of, months
+from shared.reconciliation.facts import Cell, Slot
+from shared.reconciliation.inputs import (
+    Client,
+    FeedSpan,
+    InvoiceLineFacts,
+    InvoiceState,
+    LineVersion,
+    Measured,
+    Observation,
+    Product,
+    Settings,
+    VendorCost,
+)
+
+SAMPLE = 20
+"""How many records a figure names; the count says how many there are."""
+
+
+# --- evidence ----------------------------------------------------------------------------------------------------
+def by_id(source: Source) -> tuple[str, str, str]:
+    """The order of evidence."""
+    return (source.id, source.source, source.type)
+
+
+def sample(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """The first twenty records by id, each once."""
+    unique = {by_id(source): source for source in sources}
+    return tuple(unique[key] for key in sorted(unique)[:SAMPLE])
+
+
+# --- calendar and settings ---------------------------------------------------------------------------------------
+def opening(first_day: date | None) -> date | None:
+    """The day on which a tenant's books open here: the start of the month before its calendar began.
+
+    Whoever begins loads the last closed month and the running one; of earlier months only what was loaded is compared,
+    so that a contract of years ago does not read as years of missing invoices.
+    """
+    return None if first_day is None else month_of(month_of(first_day).start - timedelta(days=1)).start
+
+
+def calendar(cells: Iterable[Cell]) -> tuple[date | None, date | None]:
+    """(how far the calendar has got, its first day), from ``calendar`` cells."""
+    days = [date.fromisoformat(cell.value["date"]) for cell in cells if cell.value is not None]
+    return (max(days), min(days)) if days else (None, None)
+
+
+def settings(cells: Iterable[Cell]) -> Settings:
+    """Settings from ``setting`` cells; a value withdrawn is the default again."""
+    values = {cell.key[0]: cell.value["value"] for cell in cells if cell.value and cell.value["value"] is not None}
+    default = Settings()
+
+    def decimal(key: str, otherwise: Decimal) -> Decimal:
+        return Decimal(values[key]) if key in values else otherwise
+
+    return Settings(
+        quantity_absolute=decimal("tolerance.quantity.absolute", default.quantity_absolute),
+        quantity_relative_pct=decimal("tolerance.quantity.relative_pct", default.quantity_relative_pct),
+        unit_price_absolute=decimal("tolerance.unit_price.absolute", default.unit_price_absolute),
+        unit_price_relative_pct=decimal("tolerance.unit_price.relative_pct", default.unit_price_relative_pct),
+        invoice_grace_days=int(values.get("invoice.grace_days", default.invoice_grace_days)),
+    )
+
+
+def months_touched(first: date, last: date | None, as_of: date | None) -> Iterator[Period]:
+    """The months of a fact that holds from ``first`` to ``last`` (both included; ``None``: open): its first month, and
+    the later ones as far as the calendar has got."""
+    end = first if as_of is None else max(first, as_of)
+    return months(first, end if last is None else max(first, min(last, end)))
+
+
+# --- master data and mappings ------------------------------------------------------------------------------------
+def newest(cells: Iterable[Cell]) -> Cell | None:
+    """Of the cells of several sources about one entity, the one that was asserted last."""
+    return max(cells, key=lambda cell: (cell.rank, cell.source), default=None)
+
+
+def client(client_id: str, cells: Iterable[Cell]) -> Client:
+    """A client from its ``client`` cells; one that no source has recorded bears its id as its name."""
+    cell = newest(cells)
+    if cell is None or cell.value is None:
+        return Client(client_id, client_id)
+    value = cell.value
+    return Client(client_id, value["name"], value["time_zone"], value["bill_cycle_day"], value["currency"])
+
+
+def product(product_id: str, cells: Iterable[Cell]) -> Product:
+    """A product from its ``product`` cells; as :func:`client`."""
+    cell = newest(cells)
+    if cell is None or cell.value is None:
+        return Product(product_id, product_id)
+    value = cell.value
+    price = value["list_price"]
+    return Product(
+        product_id, value["name"], value["unit"], None if price is None else Decimal(price), value["currency"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """What an identifier of a vendor means at a date: targets with shares, an exclusion, or nothing."""
+
+    targets: tuple[tuple[str, Decimal], ...] = ()
+    excluded: bool = False
+    until: date | None = None
+    """The day on which the exclusion in force ends, if it ends."""
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody has decided what it means."""
+        return self.excluded or bool(self.targets)
+
+
+def mapping(value: dict[str, Any] | None, as_of: date | None) -> Mapping:
+    """The mapping in force, from the value of a ``mapping`` cell (``None``: there is none, or it was withdrawn)."""
+    if value is None:
+        return Mapping()
+    exclusion = value["excluded"]
+    if exclusion is None:
+        return Mapping(tuple(sorted((target["id"], Decimal(target["share"])) for target in value["targets"])))
+    until = date.fromisoformat(exclusion["until"]) if exclusion.get("until") else None
+    if until is not None and as_of is not None and as_of >= until:
+        return Mapping()
+    return Mapping(excluded=True, until=until)
+
+
+# --- usage -------------------------------------------------------------------------------------------------------
+def measured(slots: Iterable[Slot], share: Decimal, start: datetime, end: datetime) -> Measured:
+    """One meter in ``[start, end)``, from at least one of its slots (all of them, or those that can matter)."""
+    slots = list(slots)
+    first = slots[0]
+    inside = [slot for slot in slots if start <= slot.at < end]
+    observations: tuple[Observation, ...] = ()
+    total = Decimal(0)
+    if first.kind == "gauge":
+        before = [slot for slot in slots if slot.at < start]
+        if before:
+            latest = max(slot.at for slot in before)
+            inside += [slot for slot in before if slot.at == latest]
+        observations = tuple(
+            sorted(
+                (Observation(slot.at, slot.quantity, slot.record, slot.until) for slot in inside),
+                key=lambda seen: (seen.at, seen.record.id),
+            )
+        )
+    elif first.kind == "counter":
+        total = sum((slot.quantity for slot in inside), Decimal(0))
+    else:
+        total = max((slot.quantity for slot in inside), default=Decimal(0))
+    return Measured(
+        source=first.source,
+        account=first.account,
+        sku=first.sku,
+        meter=first.meter,
+        kind=first.kind,  # type: ignore[arg-type]
+        unit=first.unit,
+        share=share,
+        total=total,
+        observations=observations,
+        records=len(inside),
+        sample=tuple(slot.record for slot in sorted(inside, key=lambda slot: slot.record_id)[:SAMPLE]),
+    )
+
+
+def spans(cells: Iterable[Cell], sources: Iterable[str]) -> tuple[FeedSpan, ...]:
+    """The complete spans of some sources, from ``feed`` cells."""
+    wanted = set(sources)
+    found = {
+        (cell.source, cell.value["covers_from"], cell.value["covers_to"])
+        for cell in cells
+        if cell.source in wanted and cell.value is not None
+    }
+    return tuple(
+        FeedSpan(source, datetime.fromisoformat(start), datetime.fromisoformat(end))
+        for source, start, end in sorted(found)
+    )
+
+
+# --- contracts ---------------------------------------------------------------------------------------------------
+def line_versions(cells: Iterable[Cell], client_id: str, product_id: str) -> tuple[LineVersion, ...]:
+    """The versions of the lines that were ever this client's and product's, from all ``contract_line`` cells of these
+    lines. A version in which the line is another's ends it here."""
+    lines: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        lines.setdefault(cell.key[:3], []).append(cell)
+    return tuple(
+        _line_version(cell, client_id, product_id)
+        for key in sorted(lines)
+        if any(_is_of(cell, client_id, product_id) for cell in lines[key])
+        for cell in sorted(lines[key], key=lambda cell: cell.key)
+    )
+
+
+def _is_of(cell: Cell, client_id: str, product_id: str) -> bool:
+    return cell.value is not None and cell.value["client"] == client_id and cell.value["product"] == product_id
+
+
+def _line_version(cell: Cell, client_id: str, product_id: str) -> LineVersion:
+    value = cell.value or {}
+    ours = _is_of(cell, client_id, product_id) and value["terms"] is not None
+    until = value["effective_to"]
+    return LineVersion(
+        source=cell.source,
+        contract=value["contract"],
+        line=value["line"],
+        effective_from=date.fromisoformat(value["effective_from"]),
+        effective_to=date.fromisoformat(until) if ours and until else None,
+        currency=value["currency"] if ours else None,
+        terms=Terms.model_validate(value["terms"]) if ours else None,
+        recurring=Recurring.model_validate(value["recurring"]) if ours and value["recurring"] else None,
+        record=cell.record,
+    )
+
+
+# --- invoices ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The version of an invoice or credit note that counts: the newest complete one that is not void."""
+
+    source: str
+    invoice: str
+    version: int
+    kind: Literal["invoice", "credit_note"]
+    client: str
+    issued_on: date
+    period: Period
+    currency: str
+    corrects: str | None
+    lines: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A version that would count but for lines that are missing (or that its digest does not know)."""
+
+    client: str
+    period: Period
+    what: str
+    """``INV-7: 3 of 12 lines``."""
+
+
+def documents(cells: Iterable[Cell]) -> tuple[list[Document], list[Incomplete]]:
+    """The documents that count and those that wait, from the ``invoice``, ``invoice_line`` and ``invoice_void`` cells
+    of each document concerned *and* of each document that one of them corrects."""
+    headers: dict[tuple[str, str], list[Cell]] = {}
+    lines: dict[tuple[str, str, int], list[Cell]] = {}
+    voids: dict[tuple[str, str], int] = {}
+    for cell in cells:
+        value, document = cell.value or {}, (cell.key[0], cell.key[1])
+        if cell.kind == "invoice":
+            headers.setdefault(document, []).append(cell)
+        elif cell.kind == "invoice_line":
+            lines.setdefault((*document, value["version"]), []).append(cell)
+        elif cell.kind == "invoice_void":
+            voids[document] = value["version"]
+    counting: list[Document] = []
+    waiting: list[Incomplete] = []
+    for document in sorted(headers):
+        void = voids.get(document, 0)
+        for header in sorted(headers[document], key=lambda cell: -_version(cell)):
+            if _version(header) <= void:
+                break
+            mine = sorted(lines.get((*document, _version(header)), ()), key=lambda cell: cell.key)
+            if _complete(header, mine):
+                counting.append(_document(header, tuple(mine)))
+                break
+            waiting.append(_incomplete(header, len(mine)))
+    # What corrected an invoice that was never billed corrects nothing.
+    standing = {(document.source, document.invoice) for document in counting}
+    gone = voids.keys() - standing
+    return [d for d in counting if d.corrects is None or (d.source, d.corrects) not in gone], waiting
+
+
+def _version(cell: Cell) -> int:
+    return int((cell.value or {})["version"])
+
+
+def _complete(header: Cell, lines: list[Cell]) -> bool:
+    value = header.value or {}
+    if len(lines) != value["lines"]:
+        return False
+    stated = value["lines_digest"]
+    return stated is None or stated == lines_digest((line.value or {})["digest"] for line in lines)
+
+
+def _period(value: dict[str, Any]) -> Period:
+    return Period(date.fromisoformat(value["period_from"]), date.fromisoformat(value["period_to"]))
+
+
+def _document(header: Cell, lines: tuple[Cell, ...]) -> Document:
+    value = header.value or {}
+    return Document(
+        source=header.source,
+        invoice=value["invoice"],
+        version=value["version"],
+        kind=value["kind"],
+        client=value["client"],
+        issued_on=date.fromisoformat(value["issued_on"]),
+        period=_period(value),
+        currency=value["currency"],
+        corrects=value["corrects"],
+        lines=lines,
+    )
+
+
+def _incomplete(header: Cell, lines: int) -> Incomplete:
+    value = header.value or {}
+    what = f"{value['invoice']}: {lines} of {value['lines']} lines"
+    if lines == value["lines"]:
+        what = f"{value['invoice']}: its {lines} lines are not those that its digest names"
+    return Incomplete(value["client"], _period(value), what)
+
+
+def _meet(one: Period, other: Period) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def invoice_state(
+    counting: Iterable[Document], waiting: Iterable[Incomplete], client_id: str, period: Period
+) -> InvoiceState:
+    """What is known of a client's invoices of a period."""
+    invoices = [d for d in counting if d.client == client_id and d.kind == "invoice" and _meet(d.period, period)]
+    within = sum(1 for d in invoices if period.start <= d.period.start and d.period.end <= period.end)
+    pending = sorted(w.what for w in waiting if w.client == client_id and _meet(w.period, period))
+    return InvoiceState(complete=within, incomplete=tuple(pending), straddling=len(invoices) - within)
+
+
+def line_period(document: Document, line: Cell) -> Period:
+    """The service period of a line: its own, or else its document's."""
+    value = line.value or {}
+    start, end = value["period_from"], value["period_to"]
+    return Period(
+        date.fromisoformat(start) if start else document.period.start,
+        date.fromisoformat(end) if end else document.period.end,
+    )
+
+
+def invoice_lines(
+    counting: Iterable[Document], client_id: str, product_id: str, period: Period
+) -> tuple[InvoiceLineFacts, ...]:
+    """The posted lines of a product whose service period meets the group's."""
+    found = []
+    for document in counting:
+        if document.client != client_id:
+            continue
+        for line in document.lines:
+            value = line.value or {}
+            service = line_period(document, line)
+            if value["product"] == product_id and _meet(service, period):
+                found.append(_invoice_line(document, line, value, service))
+    return tuple(sorted(found, key=lambda line: (line.source, line.invoice, line.line)))
+
+
+def _invoice_line(document: Document, line: Cell, value: dict[str, Any], service: Period) -> InvoiceLineFacts:
+    return InvoiceLineFacts(
+        source=document.source,
+        invoice=document.invoice,
+        version=document.version,
+        line=value["line"],
+        kind=document.kind,
+        issued_on=document.issued_on,
+        currency=document.currency,
+        contract=value["contract"],
+        contract_line=value["contract_line"],
+        period=service,
+        quantity=Decimal(value["quantity"]),
+        unit_price=Decimal(value["unit_price"]),
+        amount=Decimal(value["amount"]),
+        record=line.record,
+    )
+
+
+# --- vendors' costs ----------------------------------------------------------------------------------------------
+def vendor_cost(lines: Iterable[Cell]) -> VendorCost | None:
+    """What vendors' bills charge in ``vendor_bill_line`` cells (of one identifier): of each bill its greatest version
+    among them. ``None`` without lines, or when they are in several currencies."""
+    values = [(cell.key[:3], cell.value) for cell in lines if cell.value is not None]
+    newest_version: dict[tuple[str, ...], int] = {}
+    for bill, value in values:
+        newest_version[bill] = max(newest_version.get(bill, 0), value["version"])
+    counted = [value for bill, value in values if value["version"] == newest_version[bill]]
+    currencies = {value["currency"] for value in counted}
+    if len(currencies) != 1:
+        return None
+    return VendorCost(sum((Decimal(value["billed_cost"]) for value in counted), Decimal(0)), currencies.pop())

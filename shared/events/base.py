@@ -6,7 +6,19 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from shared.kernel.canonical import decimal_text
 from shared.kernel.periods import zone
@@ -25,6 +37,9 @@ class Data(BaseModel):
     )
 
 
+_WHOLE_SECONDS = len("2026-09-01T10:00:00")
+
+
 def _no_float(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError('a JSON number with a fraction is a binary float; send it as a string, such as "12.40"')
@@ -34,8 +49,9 @@ def _no_float(value: Any) -> Any:
 
 
 def utc_text(value: datetime) -> str:
-    value = value.astimezone(UTC)
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    """An instant in UTC: ``2026-09-01T10:00:00Z``, with as many decimals of a second as it has."""
+    text = value.astimezone(UTC).isoformat()[:-6]
+    return (text.rstrip("0") if len(text) > _WHOLE_SECONDS else text) + "Z"
 
 
 def _known_zone(name: str) -> str:
@@ -61,10 +77,30 @@ Exact = Annotated[
 ]
 """A decimal, exact, as a JSON string (a whole JSON number is read too; a fraction as a JSON number is refused)."""
 
-Instant = Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str, when_used="json")]
+
+DATE_FIRST = r"^\d{4}-\d\d-\d\d"
+"""How every date and instant begins, in text."""
+
+
+class _TextInJson:
+    """In JSON a time is text that begins with a date: ``20260901`` (bare or quoted) would be read as seconds since
+    1970, and nobody would see it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        plain = handler(source)
+        dated = core_schema.chain_schema([core_schema.str_schema(pattern=DATE_FIRST), plain])
+        return core_schema.json_or_python_schema(json_schema=dated, python_schema=plain)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema["python_schema"])  # type: ignore[typeddict-item]
+
+
+Instant = Annotated[AwareDatetime, _TextInJson(), PlainSerializer(utc_text, return_type=str, when_used="json")]
 """An instant with its offset, kept in UTC."""
 
-Day = date
+Day = Annotated[date, _TextInJson()]
 """A local date, ``YYYY-MM-DD``."""
 
 Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]

@@ -5,15 +5,26 @@ To add a type: write its model, add a row here, run ``make schemas``, keep a v1 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from shared.events import catalog, contracts, discrepancies, feeds, invoices, mappings, notifications, settings
-from shared.events import time_entries, usage
+from shared.events import (
+    catalog,
+    contracts,
+    discrepancies,
+    feeds,
+    invoices,
+    mappings,
+    notifications,
+    settings,
+    time_entries,
+    usage,
+)
 from shared.kernel.identity import join_key, stream_id
 
 
@@ -63,12 +74,22 @@ class RecordType:
         return WRITERS[self.topic]
 
 
+def _values(*names: str) -> Callable[[BaseModel], Iterable[str]]:
+    # Called for every record that enters: attrgetter reads several names in one call (but one name as a bare value).
+    if len(names) == 1:
+        return lambda data: (str(getattr(data, names[0])),)
+    read = attrgetter(*names)
+    return lambda data: map(str, read(data))
+
+
 def _fields(*names: str) -> Callable[[BaseModel], str]:
-    return lambda data: "/".join(str(getattr(data, name)) for name in names)
+    values = _values(*names)
+    return lambda data: "/".join(values(data))
 
 
 def _key(*names: str) -> Callable[[str, BaseModel], str]:
-    return lambda source, data: join_key(source, *(str(getattr(data, name)) for name in names))
+    values = _values(*names)
+    return lambda source, data: join_key(source, *values(data))
 
 
 def _entity(kind: str, name: str) -> Callable[[str, BaseModel], str]:
@@ -86,7 +107,9 @@ _LINE = ("contract", "line")
 _MAPPING = ("kind", "source", "key")
 
 _ROWS = (
-    RecordType("client.recorded.v1", "catalog", F, catalog.ClientRecorded, _fields("client"), _entity("client", "client")),
+    RecordType(
+        "client.recorded.v1", "catalog", F, catalog.ClientRecorded, _fields("client"), _entity("client", "client")
+    ),
     RecordType(
         "product.recorded.v1", "catalog", F, catalog.ProductRecorded, _fields("product"), _entity("product", "product")
     ),
@@ -100,10 +123,20 @@ _ROWS = (
     RecordType("invoice.line.v1", "invoices", F, invoices.InvoiceLine, _fields("invoice", "line"), _key("invoice")),
     RecordType("invoice.voided.v1", "invoices", F, invoices.InvoiceVoided, _fields("invoice"), _key("invoice")),
     RecordType(
-        "vendor_bill.received.v1", "vendor-bills", F, invoices.VendorBillReceived, _fields("issuer", "bill"), _key("bill")
+        "vendor_bill.received.v1",
+        "vendor-bills",
+        F,
+        invoices.VendorBillReceived,
+        _fields("issuer", "bill"),
+        _key("bill"),
     ),
     RecordType(
-        "vendor_bill.line.v1", "vendor-bills", F, invoices.VendorBillLine, _fields("issuer", "bill", "line"), _key("bill")
+        "vendor_bill.line.v1",
+        "vendor-bills",
+        F,
+        invoices.VendorBillLine,
+        _fields("issuer", "bill", "line"),
+        _key("bill"),
     ),
     RecordType(
         "time_entry.logged.v1", "time-entries", F, time_entries.TimeEntryLogged, _fields("entry"), _key("entry")
@@ -111,9 +144,7 @@ _ROWS = (
     RecordType("mapping.confirmed.v1", "mappings", DE, mappings.MappingConfirmed, _fields(*_MAPPING), None),
     RecordType("mapping.withdrawn.v1", "mappings", DE, mappings.MappingWithdrawn, _fields(*_MAPPING), None),
     RecordType("setting.changed.v1", "settings", DE, settings.SettingChanged, _fields("key"), None),
-    RecordType(
-        "discrepancy.detected.v1", "discrepancies", DR, discrepancies.DiscrepancyDetected, _body_subject, None
-    ),
+    RecordType("discrepancy.detected.v1", "discrepancies", DR, discrepancies.DiscrepancyDetected, _body_subject, None),
     RecordType("discrepancy.changed.v1", "discrepancies", DR, discrepancies.DiscrepancyChanged, _body_subject, None),
     RecordType("discrepancy.cleared.v1", "discrepancies", DR, discrepancies.DiscrepancyCleared, _body_subject, None),
     RecordType(

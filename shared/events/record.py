@@ -17,8 +17,8 @@ from shared.kernel.identity import content_hash, id_hash, partition_of
 
 MAX_BYTES = 65_535
 """A record's canonical bytes fit a transparency-log entry."""
-_PLACEHOLDER = "0000-00-00T00:00:00.000000Z"
-_STAMP = b'"recordedat":"' + _PLACEHOLDER.encode() + b'"'
+_PLACEHOLDER = b"0000-00-00T00:00:00.000000Z"
+_STAMP = b'"recordedat":"' + _PLACEHOLDER + b'"'
 _STAMP_LEAD = len(b'"recordedat":"')
 
 
@@ -73,7 +73,7 @@ def _envelope(
         "subject": subject,
         "time": utc_text(time),
         "tenant": tenant,
-        "recordedat": _PLACEHOLDER,
+        "recordedat": _PLACEHOLDER.decode(),
         "actor": context.actor,
     }
     if context.correlation_id:
@@ -88,9 +88,7 @@ def _envelope(
 def _draft(
     record_type: RecordType, fields: dict[str, Any], content: bytes, key: str, stream: UUID | None, expected: int | None
 ) -> Draft:
-    body = canonical(fields)
-    if len(body) > MAX_BYTES:
-        raise RecordTooLarge(f"{len(body):,} bytes; a record holds at most {MAX_BYTES:,}")
+    body = _sized(canonical(fields))
     # rindex: "recordedat" sorts after "data", so a look-alike inside the data comes first.
     offset = body.rindex(_STAMP) + _STAMP_LEAD + 1
     tenant = fields["tenant"]
@@ -107,6 +105,96 @@ def _draft(
     )
 
 
+class FactDrafter:
+    """Makes the drafts of many facts that share a tenant, a context and (unless one says more) an assertion.
+
+    This is the hot path of ingestion: the data is serialised once, and both the content and the body are put together
+    from canonical pieces, in the order of their keys. A test compares the bytes with those of the plain way.
+    """
+
+    def __init__(self, tenant: str, context: Context, assertion: Assertion) -> None:
+        self._tenant = tenant
+        self._context = context
+        self._assertion = assertion
+        self._actor = b'{"actor":' + orjson.dumps(context.actor) + b',"assertedat":"'
+        self._causes = _optional("causationid", context.causation_id) + _optional(
+            "correlationid", context.correlation_id
+        )
+        self._asserted = utc_text(assertion.asserted_at).encode()
+        self._tenant_text = b',"tenant":' + orjson.dumps(tenant) + b',"time":"'
+
+    def draft(
+        self,
+        record_type: RecordType,
+        *,
+        source: str,
+        record_id: str,
+        time: datetime,
+        data: BaseModel,
+        subject: str | None = None,
+        assertion: Assertion | None = None,
+        trace_parent: str | None = None,
+        origin_document: str | None = None,
+        origin_locator: str | None = None,
+    ) -> Draft:
+        """A fact. Its content is ``{tenant, source, type, subject, time, data}``: the same line sent on another day,
+        from another document, by another run is the same fact. Raises :class:`RecordTooLarge`."""
+        assert record_type.key is not None
+        text = orjson.dumps
+        said = b'"data":' + canonical(data.model_dump(mode="json", exclude_defaults=True))
+        source_text = text(source)
+        about = b'"subject":' + text(subject or record_type.subject(data))
+        when = self._tenant_text + utc_text(time).encode() + b'"'
+        what = b',"type":' + text(record_type.name) + b"}"
+        content = b"".join((b"{", said, b',"source":', source_text, b",", about, when, what))
+        trace = trace_parent or self._context.trace_parent
+        head = b"".join((
+            self._actor,
+            utc_text(assertion.asserted_at).encode() if assertion else self._asserted,
+            b'"',
+            self._causes,
+            b",",
+            said,
+            b',"id":',
+            text(record_id),
+            _optional("origindocument", origin_document) if origin_document else b"",
+            _optional("originlocator", origin_locator) if origin_locator else b"",
+            b',"recordedat":"',
+        ))  # fmt: skip
+        body = b"".join((
+            head,
+            _PLACEHOLDER,
+            b'","run":',
+            str((assertion or self._assertion).run).encode(),
+            b',"source":',
+            source_text,
+            b',"specversion":"1.0",',
+            about,
+            when,
+            _optional("traceparent", trace) if trace else b"",
+            what,
+        ))  # fmt: skip
+        return Draft(
+            record_type.topic,
+            partition_of(self._tenant, record_type.key(source, data), PARTITIONS),
+            self._tenant,
+            id_hash(self._tenant, source, record_id),
+            content_hash(content),
+            _sized(body),
+            len(head) + 1,
+        )
+
+
+def _optional(name: str, value: str | None) -> bytes:
+    return b',"' + name.encode() + b'":' + orjson.dumps(value) if value else b""
+
+
+def _sized(body: bytes) -> bytes:
+    if len(body) > MAX_BYTES:
+        raise RecordTooLarge(f"{len(body):,} bytes; a record holds at most {MAX_BYTES:,}")
+    return body
+
+
 def draft_fact(
     record_type: RecordType,
     *,
@@ -121,22 +209,17 @@ def draft_fact(
     origin_document: str | None = None,
     origin_locator: str | None = None,
 ) -> Draft:
-    """A fact. Its content is ``{tenant, source, type, subject, time, data}``: the same line sent on another day, from
-    another document, by another run is the same fact."""
-    assert record_type.key is not None
-    dumped = data.model_dump(mode="json", exclude_defaults=True)
-    fields = _envelope(
-        record_type, tenant, source, record_id, subject or record_type.subject(data), time, context
+    """One fact; for many of one tenant, see :class:`FactDrafter`."""
+    return FactDrafter(tenant, context, assertion).draft(
+        record_type,
+        source=source,
+        record_id=record_id,
+        time=time,
+        data=data,
+        subject=subject,
+        origin_document=origin_document,
+        origin_locator=origin_locator,
     )
-    fields["data"] = dumped
-    content = canonical({name: fields[name] for name in ("tenant", "source", "type", "subject", "time", "data")})
-    fields["assertedat"] = utc_text(assertion.asserted_at)
-    fields["run"] = assertion.run
-    if origin_document:
-        fields["origindocument"] = origin_document
-    if origin_locator:
-        fields["originlocator"] = origin_locator
-    return _draft(record_type, fields, content, record_type.key(source, data), None, None)
 
 
 def draft_decision(

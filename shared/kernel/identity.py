@@ -1,16 +1,14 @@
-"""Identities, places and partitions (protocols.md section 1). Every value here is pinned by golden vectors in the tests:
-changing one would give old records a second identity."""
+"""Identities, places and partitions (protocols.md section 1). Every value here is pinned by golden vectors in the
+tests: changing one would give old records a second identity."""
 
 from __future__ import annotations
 
 import hashlib
 from uuid import UUID
 
-_NUL = b"\x00"
-
 
 def _digest(*parts: str) -> bytes:
-    return hashlib.sha256(_NUL.join(part.encode() for part in parts)).digest()
+    return hashlib.sha256("\x00".join(parts).encode()).digest()
 
 
 def id_hash(tenant: str, source: str, record_id: str) -> UUID:

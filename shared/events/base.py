@@ -94,7 +94,7 @@ class _TextInJson:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(schema["python_schema"])  # type: ignore[typeddict-item]
+        return handler(schema["python_schema"])
 
 
 Instant = Annotated[AwareDatetime, _TextInJson(), PlainSerializer(utc_text, return_type=str, when_used="json")]

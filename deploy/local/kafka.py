@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import shutil
 import subprocess
 import uuid
@@ -18,6 +19,8 @@ from deploy.local.process import Server, spawn
 
 # C2 would double the CPU of a broker that lives for minutes; 256 MB and the serial collector suit two cores.
 _JVM = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
+
+_RETRY_S = 0.5
 
 _LOGGING = """\
 status = error
@@ -108,9 +111,25 @@ class Kafka(Server):
         return str(properties)
 
 
+async def await_external(bootstrap: str, timeout_s: float = 30) -> None:
+    """Return once a broker that is not ours answers. Raises :class:`PlatformError`."""
+    if not re.fullmatch(r"[^\s,]+:\d+(,[^\s,]+:\d+)*", bootstrap):
+        raise PlatformError(f"PLUMBLINE_KAFKA_BOOTSTRAP is {bootstrap!r}; host:port is needed")
+    waited = 0.0
+    while not await answers(bootstrap):
+        if waited >= timeout_s:
+            raise PlatformError(
+                f"no Kafka broker answered in {timeout_s:.0f} s",
+                where=bootstrap,
+                fix="start it, mend PLUMBLINE_KAFKA_BOOTSTRAP, or unset it to use the embedded one",
+            )
+        await asyncio.sleep(_RETRY_S)
+        waited += _RETRY_S
+
+
 async def answers(bootstrap: str) -> bool:
-    """Whether a broker at ``host:port`` answers a metadata request."""
-    host, _, port = bootstrap.rpartition(":")
+    """Whether a broker at ``host:port`` (of several: the first) answers a metadata request."""
+    host, _, port = bootstrap.partition(",")[0].rpartition(":")
     try:
         # First a bare connection: the client logs an error for each refusal, and refusals are normal while one starts.
         _, writer = await asyncio.open_connection(host, int(port))

@@ -85,7 +85,10 @@ class Server(ABC):
         """SIGKILL, as a crash would, and return when its own children are gone too."""
         if self.process is None or not self.alive:
             return
-        children = psutil.Process(self.process.pid).children(recursive=True)
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            children = []
         self.process.kill()
         self.process.wait()
         psutil.wait_procs(children, timeout=10)

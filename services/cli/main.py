@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.local.home import Home
+from services.cli import platform
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame, enter
 from services.cli.output import Output
@@ -22,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(platform.up)
+app.command()(platform.down)
+app.command()(platform.status)
 
 _FLAGS = {"--json", "--ndjson", "--quiet", "-q", "--verbose", "-v", "--plain", "--no-color", "--yes"}
 _VALUED = {"--tenant"}

@@ -1,0 +1,171 @@
+"""``plumbline up | down | status``: the platform on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from deploy.local.claim import holder
+from deploy.local.errors import PlatformError
+from deploy.local.home import ROOT, Home, read_json
+from deploy.local.supervisor import Supervisor, run
+from services.cli.faults import Exit, Fault
+from services.cli.frame import current
+from services.cli.output import Column, Output
+from shared.runtime.clock import SystemClock
+
+_POLL_S = 0.1
+_DOWN_S = 90
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running in the background; return when ready.")
+    ] = False,
+) -> None:
+    """Start PostgreSQL, Kafka and the services, and keep them running until Ctrl-C."""
+    frame = current()
+    with _in_words():
+        if detach:
+            _detached(frame.home, frame.out)
+        else:
+            asyncio.run(run(Supervisor(frame.home, say=frame.out.note), _announce(frame.home, frame.out)))
+
+
+def _announce(home: Home, out: Output) -> Any:
+    async def announce() -> None:
+        out.note("ready; Ctrl-C stops everything.  next: plumbline status")
+        await asyncio.Event().wait()
+
+    return announce
+
+
+def _detached(home: Home, out: Output) -> None:
+    """Start a supervisor of its own session and repeat its progress until it is ready."""
+    log = home.logs / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local.supervisor"],
+            cwd=ROOT,
+            env={**os.environ, "PLUMBLINE_HOME": str(home.path), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        with log.open() as lines:
+            while process.poll() is None:
+                for line in lines:
+                    out.note(line.rstrip("\n"))
+                status = read_json(home.status) or {}
+                if status.get("pid") == process.pid and status.get("state") == "ready":
+                    out.note(f"ready, in the background as process {process.pid}; `plumbline down` stops it")
+                    return
+                time.sleep(_POLL_S)
+            raise Fault(
+                lines.read().strip().removeprefix("error: ") or "it ended while starting", exit=Exit.UNREACHABLE
+            )
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        raise
+
+
+def down() -> None:
+    """Stop what `plumbline up` started, in order."""
+    frame = current()
+    supervisor = holder(frame.home)
+    if supervisor is None:
+        frame.out.document({"stopped": None}, show=lambda: frame.out.say(f"nothing runs in {frame.home.path}"))
+        return
+    os.kill(supervisor, signal.SIGTERM)
+    for _ in range(int(_DOWN_S / _POLL_S)):
+        if holder(frame.home) != supervisor:
+            frame.out.document({"stopped": supervisor}, show=lambda: frame.out.say(f"stopped (process {supervisor})"))
+            return
+        time.sleep(_POLL_S)
+    raise Fault(
+        f"process {supervisor} has not ended in {_DOWN_S} s",
+        where=str(frame.home.logs),
+        fix=f"kill -9 {supervisor}: what it started ends with it",
+        exit=Exit.UNREACHABLE,
+    )
+
+
+_COLUMNS = (
+    Column("name", "SERVICE"),
+    Column("state", "STATE"),
+    Column("port", "PORT", right=True),
+    Column("pid", "PID", right=True, drop=2),
+    Column("up_s", "UP", right=True, drop=1, show=lambda seconds: "" if seconds is None else _age(seconds)),
+    Column("restarts", "RESTARTS", right=True, drop=3),
+)
+
+
+def status() -> None:
+    """What runs, where, and whether it is ready. Exit 3 unless everything is."""
+    frame = current()
+    supervisor = holder(frame.home)
+    if supervisor is None:
+        raise Fault(
+            "Plumbline is not running",
+            where=str(frame.home.path),
+            fix="`plumbline up` starts it",
+            exit=Exit.UNREACHABLE,
+        )
+    known = read_json(frame.home.status) or {"state": "starting", "processes": []}
+    rows = [_row(process, frame.home) for process in known["processes"]]
+    meta = {"pid": supervisor, "state": known["state"], "home": str(frame.home.path)}
+    frame.out.rows(rows, _COLUMNS, meta, empty="starting")
+    if known["state"] != "ready" or any(row["state"] != "ready" for row in rows):
+        frame.out.note(f"not ready; the logs are in {frame.home.logs}")
+        raise typer.Exit(Exit.UNREACHABLE)
+
+
+def _row(process: dict[str, Any], home: Home) -> dict[str, Any]:
+    since = process["since"] and datetime.fromisoformat(process["since"])
+    row = {name: process[name] for name in ("name", "state", "port", "pid", "restarts", "last_ending", "log")}
+    row["up_s"] = round((SystemClock().now() - since).total_seconds()) if since else None
+    address = (read_json(home.endpoints) or {}).get(process["name"], "")
+    if address.startswith("http") and process["state"] == "ready":
+        row["state"], row["health"] = _health(address)
+    return row
+
+
+def _health(address: str) -> tuple[str, Any]:
+    """What the service says of itself: lag, dead letters, relays."""
+    try:
+        answer = httpx.get(f"{address}/health/ready", timeout=5, trust_env=False)
+        body = answer.json()
+    except httpx.TransportError:
+        return "not answering", None
+    except ValueError:
+        body = None
+    return "ready" if answer.status_code == 200 else "not ready", body
+
+
+def _age(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except PlatformError as error:
+        raise Fault(str(error), where=error.where, fix=error.fix, exit=Exit.UNREACHABLE) from error

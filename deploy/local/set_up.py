@@ -1,4 +1,4 @@
-"""Makes everything that running Plumbline needs, inside the checkout: ``.venv`` (Python packages) and ``.cache`` (jars).
+"""Makes what running Plumbline needs, inside the checkout: ``.venv`` (Python packages) and ``.cache`` (Kafka's jars).
 
 ``make setup`` runs it with whatever ``python3`` there is, so it uses the standard library alone, and syntax that an old
 Python 3 reads far enough to say that it is too old. Run again it does nothing, in a few hundredths of a second.
@@ -65,7 +65,7 @@ def set_up():
 
 
 def check_python():
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file alone is run by a Python that nobody has checked yet)
         found = f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}"
         raise SetUpError(
             f"{found}; 3.11 or newer is needed", "install one, then: make setup PYTHON=/path/to/python3.11"
@@ -88,7 +88,9 @@ def one_at_a_time():
 
     try:
         os.makedirs(os.path.join(ROOT, ".cache"), exist_ok=True)
-        lock = open(os.path.join(ROOT, ".cache", "set-up.lock"), "w")
+        lock = open(  # noqa: SIM115 (closed below)
+            os.path.join(ROOT, ".cache", "set-up.lock"), "w"
+        )
     except OSError as error:
         raise SetUpError(
             f"the checkout cannot be written: {error}", "mend its permissions or free some disk"
@@ -140,9 +142,9 @@ def install_uv():
     lock = os.path.join(ROOT, "deploy", "local", "uv-requirements.lock")
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
     call(
-        [*pip, "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r", lock],
+        [*pip, "install", "--quiet", "--retries", "1", "--require-hashes", "--only-binary", ":all:", "-r", lock],
         "the installer uv could not be fetched",
-        "is the network there? Behind a proxy set HTTPS_PROXY; an own certificate authority belongs in the system's store",
+        "is the network there? A proxy goes into HTTPS_PROXY, your own certificate authority into the system's store",
         environment=certificates(pip),
     )
 
@@ -178,7 +180,7 @@ def make_command():
     with open(command, "w") as file:
         # -P: a folder named "services" where the command is typed must not be taken for ours.
         file.write(f'#!/bin/sh\nexec {shlex.quote(PYTHON)} -P -m services.cli.main "$@"\n')
-    os.chmod(command, 0o755)
+    os.chmod(command, 0o755)  # noqa: S103 (a program)
 
 
 def fetch_jars():

@@ -43,6 +43,9 @@ CREATE TABLE log.record (
   PRIMARY KEY (topic, partition, position)
 ) PARTITION BY LIST (topic);
 
+-- One tenant's tail under row-level security: 1 ms instead of a scan, for 2 % of an append (decision record 0023).
+CREATE INDEX record_of_tenant ON log.record (tenant, partition, position);
+
 -- A table of its own: a unique key on record would have to contain the position, and would end with its block.
 CREATE TABLE log.identity (
   topic text NOT NULL,
@@ -152,7 +155,11 @@ CREATE FUNCTION log.append(
   p_topic text, p_floor timestamptz, p_cmd int[], p_partition smallint[], p_tenant text[], p_id uuid[], p_content uuid[],
   p_body bytea[], p_off int[], p_stream uuid[], p_expected int[])
 RETURNS TABLE (ord bigint, outcome "char", r_partition smallint, r_position bigint, r_recorded_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = log, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = log, pg_temp
+-- One plan for tables of any size: it is made when they are empty and kept while they grow, and then a join, a sequential
+-- or a bitmap scan would read them whole for each group (LATERAL ... LIMIT 1 keeps a lookup a lookup for the same reason).
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
   v_last timestamptz;
@@ -175,7 +182,8 @@ BEGIN
     SELECT u.*, e.content_hash AS e_content, e.partition AS e_partition, e.position AS e_position
       FROM unnest(p_cmd, p_partition, p_tenant, p_id, p_content, p_body, p_off, p_stream, p_expected) WITH ORDINALITY
            AS u(cmd, partition, tenant, id, content, body, off, stream, expected, ord)
-      LEFT JOIN log.identity e ON e.topic = p_topic AND e.id_hash = u.id),
+      LEFT JOIN LATERAL (SELECT x.content_hash, x.partition, x.position FROM log.identity x
+                          WHERE x.topic = p_topic AND x.id_hash = u.id LIMIT 1) e ON true),
   s AS MATERIALIZED (
     SELECT d.stream, v.version
       FROM (SELECT DISTINCT stream FROM i WHERE stream IS NOT NULL) d

@@ -128,6 +128,16 @@ def install(app: FastAPI, *, make_id: Callable[[], str] = lambda: secrets.token_
     app.add_exception_handler(Exception, _on_defect)
 
 
+def on_error(app: FastAPI, error: type[Exception], answer: Problem) -> None:
+    """Answer ``error``, wherever in a request it is raised, with ``answer``."""
+
+    async def handler(request: Request, raised: Exception) -> Response:
+        logger.warning(answer.title, error=str(raised))
+        return _answer(request, answer)
+
+    app.add_exception_handler(error, handler)
+
+
 def _answer(request: Request, error: Problem) -> Response:
     return problem(
         error.status,

@@ -1,0 +1,1 @@
+"""What may enter, decided purely: no I/O, no clock, no randomness."""

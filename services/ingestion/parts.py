@@ -1,0 +1,39 @@
+"""What request handlers hold. Nothing here reaches the ``_work`` pool: a request can only do what row-level security
+lets its tenant do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+from fastapi import Request
+
+from services.ingestion.intake import Intake
+from shared.access.principal import Access
+from shared.eventlog.model import LogWriter
+from shared.runtime.clock import Clock
+from shared.vault.documents import Documents
+from shared.vault.keys import Master
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a running ingestion, as its routes see them."""
+
+    pool: asyncpg.Pool
+    """Of the ``_api`` role."""
+    access: Access
+    intake: Intake
+    """The one path by which facts enter."""
+    writers: Mapping[str, LogWriter]
+    """Topic -> appender of decisions, and of the calendar's days."""
+    documents: Documents
+    master: Master
+    clock: Clock
+
+
+def parts(request: Request) -> Parts:
+    """The dependency of routes."""
+    found: Parts = request.app.state.parts
+    return found

@@ -7,7 +7,8 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from shared.events.discrepancies import Code, DiscrepancyBody
+from shared.events.discrepancies import Code, Direction, DiscrepancyBody
+from shared.kernel.canonical import canonical
 
 RULES = 1
 """Version of the rules: raised whenever a golden body changes."""
@@ -78,6 +79,30 @@ class Verdict:
     next_change: date | None = None
     """The next date whose coming may change the answer by itself."""
     owed: bool = False
+    """True if something is due that no invoice answers: what the client's level adds up."""
+
+    def __post_init__(self) -> None:
+        if self.expected is None or self.billed is None:
+            return
+        residual = self.billed - self.expected - self.explained - self.broken
+        signed = sum(
+            (
+                -one.body.amount if one.body.direction is Direction.CLIENT_OWES_US else one.body.amount
+                for one in self.breaks
+                if one.body.amount is not None
+            ),
+            Decimal(0),
+        )
+        if residual != 0 or signed != self.broken:
+            raise ArithmeticError(
+                f"residual {residual} is not zero: billed {self.billed}, expected {self.expected}, "
+                f"explained {self.explained}, broken {self.broken}, of which breaks say {signed}"
+            )
+
+
+def body_bytes(body: DiscrepancyBody) -> bytes:
+    """The canonical bytes of a body: what a replay compares."""
+    return canonical(body.model_dump(mode="json", exclude_defaults=True))
 
 
 def material(body: DiscrepancyBody) -> tuple[object, ...]:

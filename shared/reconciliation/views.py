@@ -16,6 +16,7 @@ from shared.events.contracts import Recurring, Terms
 from shared.events.discrepancies import Source
 from shared.events.invoices import lines_digest
 from shared.kernel.periods import Period, month_of, months
+from shared.reconciliation.exact import exact
 from shared.reconciliation.facts import Cell, Slot
 from shared.reconciliation.inputs import (
     Client,
@@ -142,6 +143,7 @@ def mapping(value: dict[str, Any] | None, as_of: date | None) -> Mapping:
 
 
 # --- usage -------------------------------------------------------------------------------------------------------
+@exact
 def measured(slots: Iterable[Slot], share: Decimal, start: datetime, end: datetime) -> Measured:
     """One meter in ``[start, end)``, from at least one of its slots (all of them, or those that can matter)."""
     slots = list(slots)
@@ -388,6 +390,7 @@ def _invoice_line(document: Document, line: Cell, value: dict[str, Any], service
 
 
 # --- vendors' costs ----------------------------------------------------------------------------------------------
+@exact
 def vendor_cost(lines: Iterable[Cell]) -> VendorCost | None:
     """What vendors' bills charge in ``vendor_bill_line`` cells (of one identifier): of each bill its greatest version
     among them. ``None`` without lines, or when they are in several currencies."""

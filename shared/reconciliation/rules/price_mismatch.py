@@ -1,0 +1,44 @@
+"""PRICE_MISMATCH: billed at another price than agreed (or, of flat prices, another amount)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from shared.events.discrepancies import Code
+from shared.reconciliation import words
+from shared.reconciliation.case import Case
+from shared.reconciliation.rules.base import Outcome, direction_of, exceeds, price_tolerance
+from shared.reconciliation.verdict import Break
+
+
+def price_mismatch(case: Case, left: Decimal | None) -> Outcome | None:
+    """The amount is what the quantity part leaves of the residual: the billed units at the wrong price."""
+    if not case.lines or case.billed is None or not left or case.currency is None:
+        return None
+    billed, agreed = _prices(case)
+    if billed is None or agreed is None:
+        return None
+    tolerance = price_tolerance(case.inputs.settings)
+    if not exceeds(Fraction(billed) - Fraction(agreed), agreed, tolerance):
+        return None
+    figures = f"{words.price(billed, case.currency)} billed, {words.price(agreed, case.currency)} agreed"
+    units = words.quantity(case.billed.quantity)
+    body = case.body(
+        Code.PRICE_MISMATCH,
+        direction_of(left),
+        amount=abs(left),
+        quantity=None,
+        why=figures if case.amounts_only else f"{figures}, for {units} units",
+        tolerance=tolerance,
+        difference=f"{figures}; less the part of the quantity" if case.quantity_difference else figures,
+    )
+    return Outcome((Break((case.inputs.product.id,), body),), broken=left)
+
+
+def _prices(case: Case) -> tuple[Decimal | Fraction | None, Decimal | Fraction | None]:
+    """(billed, agreed) price of one unit; of flat prices the amounts."""
+    assert case.billed is not None
+    if case.amounts_only:
+        return case.billed.amount, case.expected.amount
+    return case.billed.unit_price, case.expected.unit_price

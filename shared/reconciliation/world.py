@@ -1,0 +1,340 @@
+"""The whole of matching in memory: fold every record, in any order, then draw.
+
+It is the oracle that the service's tables are compared with, and what a replay runs. It answers from the registers
+alone, by the same views and rules as the service.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from shared.events.discrepancies import DiscrepancyBody
+from shared.kernel.periods import Period, bounds, local_date
+from shared.reconciliation import views
+from shared.reconciliation.client_level import LEVEL, draw_client, total_of
+from shared.reconciliation.compare import draw_group
+from shared.reconciliation.diff import StreamKey
+from shared.reconciliation.facts import Cell, Fact, Slot, extract
+from shared.reconciliation.fold import MeterKey, Registers
+from shared.reconciliation.inputs import (
+    Client,
+    ClientInputs,
+    GroupInputs,
+    GroupTotal,
+    Product,
+    Settings,
+    Unmapped,
+    UnmappedInputs,
+)
+from shared.reconciliation.unmapped import draw_unmapped
+from shared.reconciliation.verdict import Verdict
+
+_DAY = timedelta(days=1)
+
+
+class Group(NamedTuple):
+    """One product of one client in one month; product ``*`` is the client's level."""
+
+    client: str
+    period: Period
+    product: str
+
+
+class World:
+    """The registers of all tenants, and what they mean."""
+
+    def __init__(self, registers: Registers | None = None) -> None:
+        self.registers = registers or Registers()
+        self._tenants: dict[str, _Tenant] = {}
+
+    def fold(self, records: Iterable[dict[str, Any]]) -> World:
+        """Folds decoded records, in any order and with any repetition."""
+        for fields in records:
+            fact = extract(fields)
+            if fact is not None:
+                self.put(fact)
+        return self
+
+    def put(self, fact: Fact) -> bool:
+        """Folds one fact; ``True`` if it moved its cell."""
+        self._tenants.pop(fact.tenant, None)
+        return self.registers.put(fact)
+
+    def groups(self, tenant: str) -> list[Group]:
+        """Every group that has anything, in order (some of them may turn out to be empty)."""
+        return self._of(tenant).groups
+
+    def inputs(self, tenant: str, group: Group) -> GroupInputs:
+        """What the verdict on a group is a function of."""
+        return self._of(tenant).inputs(group)
+
+    def verdicts(self, tenant: str) -> dict[Group | Unmapped, Verdict]:
+        """The verdict on every group that is not empty, on every client's level and on every unmapped identifier."""
+        return self._of(tenant).verdicts()
+
+    def draw_all(self, tenant: str) -> dict[StreamKey, DiscrepancyBody]:
+        """Every break of a tenant, by the key of its stream."""
+        return {one.stream_key: one.body for verdict in self.verdicts(tenant).values() for one in verdict.breaks}
+
+    def _of(self, tenant: str) -> _Tenant:
+        if tenant not in self._tenants:
+            self._tenants[tenant] = _Tenant.of(tenant, self.registers)
+        return self._tenants[tenant]
+
+
+@dataclass
+class _Tenant:
+    """One tenant's registers, arranged for drawing."""
+
+    meters: dict[MeterKey, list[Slot]]
+    cells: dict[str, list[Cell]]
+    names: dict[Unmapped, str]
+
+    @classmethod
+    def of(cls, tenant: str, registers: Registers) -> _Tenant:
+        cells: dict[str, list[Cell]] = defaultdict(list)
+        for (owner, kind, _), cell in registers.cells.items():
+            if owner == tenant:
+                cells[kind].append(cell)
+        return cls(
+            {key: list(slots.values()) for key, slots in registers.meters.items() if key[0] == tenant},
+            cells,
+            {
+                Unmapped(kind, source, key): name.name  # type: ignore[arg-type]
+                for (owner, kind, source, key), name in registers.names.items()
+                if owner == tenant
+            },
+        )
+
+    # --- what holds for the whole tenant -------------------------------------------------------------------------
+    @cached_property
+    def dates(self) -> tuple[date | None, date | None]:
+        """(as_of, the day on which the books open)."""
+        as_of, first = views.calendar(self.cells["calendar"])
+        return as_of, views.opening(first)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return views.settings(self.cells["setting"])
+
+    @cached_property
+    def clients(self) -> dict[str, Client]:
+        by_id = _by(self.cells["client"], lambda cell: cell.key[1])
+        return {one: views.client(one, cells) for one, cells in by_id.items()}
+
+    @cached_property
+    def products(self) -> dict[str, Product]:
+        by_id = _by(self.cells["product"], lambda cell: cell.key[1])
+        return {one: views.product(one, cells) for one, cells in by_id.items()}
+
+    def client(self, client: str) -> Client:
+        return self.clients.get(client) or views.client(client, ())
+
+    @cached_property
+    def mappings(self) -> dict[Unmapped, views.Mapping]:
+        as_of, _ = self.dates
+        return {Unmapped(*cell.key): views.mapping(cell.value, as_of) for cell in self.cells["mapping"]}  # type: ignore[arg-type]
+
+    def mapping(self, identifier: Unmapped) -> views.Mapping:
+        return self.mappings.get(identifier, views.Mapping())
+
+    @cached_property
+    def documents(self) -> tuple[list[views.Document], list[views.Incomplete]]:
+        return views.documents(
+            cell for kind in ("invoice", "invoice_line", "invoice_void") for cell in self.cells[kind]
+        )
+
+    # --- which meters, lines and invoices are whose --------------------------------------------------------------
+    @cached_property
+    def shares(self) -> dict[tuple[str, str], list[tuple[MeterKey, Decimal]]]:
+        """(client, product) -> its meters, each with the share that it gets."""
+        shares: dict[tuple[str, str], list[tuple[MeterKey, Decimal]]] = defaultdict(list)
+        for key in self.meters:
+            account, sku = _identifiers(key)
+            for client, of_account in self.mapping(account).targets:
+                for product, of_sku in self.mapping(sku).targets:
+                    shares[client, product].append((key, of_account * of_sku))
+        return shares
+
+    @cached_property
+    def lines(self) -> dict[tuple[str, str], list[Cell]]:
+        """(client, product) -> every version of the lines that were ever theirs."""
+        by_line = _by(self.cells["contract_line"], lambda cell: cell.key[:3])
+        lines: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+        for versions in by_line.values():
+            for owner in {(_value(cell)["client"], _value(cell)["product"]) for cell in versions}:
+                lines[owner] += versions
+        return lines
+
+    def feed_sources(self, product: str) -> tuple[str, ...]:
+        """Sources that have a sku mapped to a product."""
+        return tuple(
+            sorted(
+                {
+                    identifier.source
+                    for identifier, mapping in self.mappings.items()
+                    if identifier.kind == "sku" and product in dict(mapping.targets)
+                }
+            )
+        )
+
+    def hiding(self, client: str, product: str) -> tuple[Unmapped, ...]:
+        """Unmapped identifiers under which this group's usage may hide (see ``GroupInputs.unmapped``)."""
+        sources = self.feed_sources(product)
+        at_home = {
+            one.source
+            for one, mapping in self.mappings.items()
+            if one.kind == "account" and client in dict(mapping.targets)
+        }
+        found = set()
+        for key in self.meters:
+            account, sku = _identifiers(key)
+            if account.source not in sources:
+                continue
+            is_product = product in dict(self.mapping(sku).targets)
+            if is_product and account.source not in at_home and not self.mapping(account).known:
+                found.add(account)
+            if client in dict(self.mapping(account).targets) and not self.mapping(sku).known:
+                found.add(sku)
+        return tuple(sorted(found))
+
+    # --- groups --------------------------------------------------------------------------------------------------
+    @cached_property
+    def groups(self) -> list[Group]:
+        return sorted({*self._groups_of_usage(), *self._groups_of_lines(), *self._groups_of_invoices()})
+
+    def _groups_of_usage(self) -> Iterator[Group]:
+        as_of, _ = self.dates
+        for (client, product), meters in self.shares.items():
+            time_zone = self.client(client).time_zone
+            for key, _share in meters:
+                days = [local_date(slot.at, time_zone) for slot in self.meters[key]]
+                is_gauge = self.meters[key][0].kind == "gauge"
+                spans = [(min(days), max([*days, as_of or min(days)]))] if is_gauge else [(day, day) for day in days]
+                for first, last in spans:
+                    for period in views.months_touched(first, last, last):
+                        yield Group(client, period, product)
+
+    def _groups_of_lines(self) -> Iterator[Group]:
+        as_of, opens = self.dates
+        documents, waiting = self.documents
+        invoiced: dict[str, set[Period]] = defaultdict(set)
+        for client, period in [*((d.client, d.period) for d in documents), *((w.client, w.period) for w in waiting)]:
+            invoiced[client].update(views.months_touched(period.start, period.end - _DAY, as_of))
+        for (client, product), versions in self.lines.items():
+            first = min(date.fromisoformat(_value(cell)["effective_from"]) for cell in versions)
+            since = first if opens is None else max(first, opens)
+            months = set(invoiced[client])
+            if as_of is not None and as_of >= since:
+                months.update(views.months_touched(since, None, as_of))
+            for period in months:
+                yield Group(client, period, product)
+
+    def _groups_of_invoices(self) -> Iterator[Group]:
+        as_of, _ = self.dates
+        for document in self.documents[0]:
+            for line in document.lines:
+                service = views.line_period(document, line)
+                for period in views.months_touched(service.start, service.end - _DAY, as_of):
+                    yield Group(document.client, period, _value(line)["product"])
+
+    def inputs(self, group: Group) -> GroupInputs:
+        client, period, product = group
+        whose = self.client(client)
+        start, end = bounds(period, whose.time_zone)
+        as_of, opens = self.dates
+        counting, waiting = self.documents
+        sources = self.feed_sources(product)
+        return GroupInputs(
+            client=whose,
+            product=self.products.get(product) or views.product(product, ()),
+            period=period,
+            as_of=as_of,
+            lines=views.line_versions(self.lines.get((client, product), ()), client, product),
+            measured=tuple(
+                views.measured(self.meters[key], share, start, end)
+                for key, share in self.shares.get((client, product), ())
+            ),
+            invoices=views.invoice_state(counting, waiting, client, period),
+            invoice_lines=views.invoice_lines(counting, client, product, period),
+            feeds=views.spans(self.cells["feed"], sources),
+            feed_sources=sources,
+            unmapped=self.hiding(client, product),
+            opens=opens,
+            settings=self.settings,
+        )
+
+    # --- verdicts ------------------------------------------------------------------------------------------------
+    def verdicts(self) -> dict[Group | Unmapped, Verdict]:
+        drawn: dict[Group | Unmapped, Verdict] = {}
+        totals: dict[tuple[str, Period], list[GroupTotal]] = defaultdict(list)
+        for group in self.groups:
+            verdict = draw_group(self.inputs(group))
+            if verdict is not None:
+                drawn[group] = verdict
+                totals[group.client, group.period].append(total_of(group.product, verdict))
+        for (client, period), groups in totals.items():
+            verdict = draw_client(self._client_inputs(client, period, groups))
+            if verdict is not None:
+                drawn[Group(client, period, LEVEL)] = verdict
+        for identifier in self._identifiers():
+            verdict = draw_unmapped(self.unmapped_inputs(identifier))
+            if verdict is not None:
+                drawn[identifier] = verdict
+        return drawn
+
+    def _client_inputs(self, client: str, period: Period, groups: list[GroupTotal]) -> ClientInputs:
+        as_of, opens = self.dates
+        invoices = views.invoice_state(*self.documents, client, period)
+        return ClientInputs(self.client(client), period, as_of, tuple(groups), invoices, opens, self.settings)
+
+    def _identifiers(self) -> list[Unmapped]:
+        found = {one for key in self.meters for one in _identifiers(key)}
+        for cell in self.cells["vendor_bill_line"]:
+            found.add(Unmapped("account", cell.source, _value(cell)["account"]))
+            found.add(Unmapped("sku", cell.source, _value(cell)["sku"]))
+        return sorted(found)
+
+    @cached_property
+    def _charges(self) -> dict[Unmapped, list[Cell]]:
+        charges: dict[Unmapped, list[Cell]] = defaultdict(list)
+        for cell in self.cells["vendor_bill_line"]:
+            charges[Unmapped("account", cell.source, _value(cell)["account"])].append(cell)
+            charges[Unmapped("sku", cell.source, _value(cell)["sku"])].append(cell)
+        return charges
+
+    def unmapped_inputs(self, identifier: Unmapped) -> UnmappedInputs:
+        mapping = self.mapping(identifier)
+        known = self.clients.values() if identifier.kind == "account" else self.products.values()
+        return UnmappedInputs(
+            kind=identifier.kind,
+            source=identifier.source,
+            key=identifier.key,
+            name=self.names.get(identifier),
+            mapped=mapping.known,
+            cost=views.vendor_cost(self._charges.get(identifier, ())),
+            known=tuple((one.id, one.name) for one in known),
+            until=mapping.until,
+        )
+
+
+def _identifiers(key: MeterKey) -> tuple[Unmapped, Unmapped]:
+    _, source, account, sku, *_ = key
+    return Unmapped("account", source, account), Unmapped("sku", source, sku)
+
+
+def _value(cell: Cell) -> dict[str, Any]:
+    return cell.value or {}
+
+
+def _by(cells: Iterable[Cell], key: Any) -> dict[Any, list[Cell]]:
+    grouped: dict[Any, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        grouped[key(cell)].append(cell)
+    return grouped

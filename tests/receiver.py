@@ -141,7 +141,8 @@ class Receiver:
         assert task is not None
         self._connections.add(task)
         try:
-            with contextlib.suppress(ConnectionError, h11.RemoteProtocolError):
+            # Cancelled by stop() alone; the stream's own callback would report it as an error.
+            with contextlib.suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
                 await self._converse(reader, writer)
         finally:
             self._connections.discard(task)
@@ -166,6 +167,7 @@ class Receiver:
             Webhook(self.secret).verify(body, headers, json_parse=False)
         except (WebhookVerificationError, ValueError) as error:
             self.refused.append(str(error))
+            self._changed.set()
             return Answer(status=401)
         answer = self.script.popleft() if self.script else self.answer
         self.requests.append(Request(headers["webhook-id"], answer, at_monotonic))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from typing import NamedTuple
+from operator import attrgetter, eq, itemgetter
 
 from shared.events.discrepancies import Source
 from shared.kernel.periods import Period, bounds, local_date
@@ -58,74 +58,83 @@ def shows_usage(meter: Measured, start: datetime, end: datetime) -> bool:
     """Whether a meter stands at anything but zero in ``[start, end)``."""
     if meter.kind != "gauge":
         return meter.total != 0
-    if not any(seen.quantity for seen in meter.observations):
-        return False
-    return any(step.level for step in _steps(0, meter, start, end))
+    return any(level for _, _, level, _ in _segments(meter, start, end))
 
 
-class _Step(NamedTuple):
-    """From ``at`` on meter ``meter`` stands at ``level``: what ``seen`` says, or nothing any more."""
-
-    at: datetime
-    meter: int
-    level: Decimal
-    seen: Observation | None
+_Segment = tuple[datetime, datetime, Decimal, Observation]
+"""A gauge stands in ``[from, to)`` at a level, as an observation says. A plain tuple: there are hundreds a draw."""
 
 
-def _highest_level(meters: Sequence[Measured], period: Period, time_zone: str) -> Quantity:
-    start, end = bounds(period, time_zone)
-    steps = [step for number, meter in enumerate(meters) for step in _steps(number, meter, start, end)]
-    steps.sort(key=lambda step: (step.at, step.meter))
-    standing: dict[int, _Step] = {}
-    level = highest = _NONE
-    peak: list[_Step] = []
-    for n, step in enumerate(steps):
-        before = standing.get(step.meter)
-        level += step.level - (before.level if before else _NONE)
-        standing[step.meter] = step
-        # What happens at one instant happens together: a seat that moves between accounts is never counted twice.
-        together = n + 1 < len(steps) and steps[n + 1].at == step.at
-        if level > highest and not together:
-            highest, peak = level, list(standing.values())
-    at_peak = [step for step in peak if step.seen is not None]
-    seen = sum(len(meter.observations) for meter in meters)
-    if not at_peak:
-        return Quantity(_NONE, f"no level above 0 in {seen} observations", (), seen)
-    day = local_date(max(step.at for step in at_peak), time_zone)
-    return Quantity(
-        highest,
-        f"highest level of {seen} observations: {quantity(highest)} on {day}",
-        sample(step.seen.record for step in at_peak if step.seen is not None),
-        len(at_peak),
-    )
-
-
-def _steps(number: int, meter: Measured, start: datetime, end: datetime) -> list[_Step]:
-    """The step function of one gauge, clipped to ``[start, end)``, from its observations in order of time.
+def _segments(meter: Measured, start: datetime, end: datetime) -> Iterator[_Segment]:
+    """The segments of one gauge, clipped to ``[start, end)``, from its observations in order of time.
 
     Of two that start together (only a source that mixes instants and buckets has them) the bucket holds, then the
     longer one, then the greater quantity.
     """
-    seen = sorted(meter.observations, key=_order)
+    seen = sorted(meter.observations, key=_at)
+    nexts = [observation.at for observation in seen[1:]]
+    nexts.append(end)
+    if any(map(eq, map(_at, seen), nexts)):
+        seen.sort(key=_order)
     share = meter.share
-    steps: list[_Step] = []
-    for n, observation in enumerate(seen):
-        upto = seen[n + 1].at if n + 1 < len(seen) else end
-        until = observation.until
-        ends_itself = until is not None and until < upto
-        if ends_itself:
-            assert until is not None
+    for observation, upto in zip(seen, nexts, strict=False):
+        begins, until = observation.at, observation.until
+        if begins < start:
+            begins = start
+        if until is not None and until < upto:
             upto = until
-        begins = observation.at if observation.at > start else start
-        if begins >= end or upto <= begins:
-            continue
-        level = observation.quantity if share == 1 else observation.quantity * share
-        steps.append(_Step(begins, number, level, observation))
-        if ends_itself and upto < end:
-            steps.append(_Step(upto, number, _NONE, None))
-    return steps
+        if upto > end:
+            upto = end
+        if begins < upto:
+            yield begins, upto, observation.quantity if share == 1 else observation.quantity * share, observation
+
+
+_at = attrgetter("at")
 
 
 def _order(observation: Observation) -> tuple[datetime, bool, datetime, Decimal, str]:
     until = observation.until
     return (observation.at, until is not None, until or observation.at, observation.quantity, observation.record.id)
+
+
+def _highest_level(meters: Sequence[Measured], period: Period, time_zone: str) -> Quantity:
+    start, end = bounds(period, time_zone)
+    segments = [list(_segments(meter, start, end)) for meter in meters]
+    peak = _peak_of_one(segments[0]) if len(meters) == 1 else _peak_of_sum(segments)
+    seen = sum(len(meter.observations) for meter in meters)
+    if not peak:
+        return Quantity(_NONE, f"no level above 0 in {seen} observations", (), seen)
+    highest = sum((level for _, _, level, _ in peak), _NONE)
+    day = local_date(max(begins for begins, *_ in peak), time_zone)
+    return Quantity(
+        highest,
+        f"highest level of {seen} observations: {quantity(highest)} on {day}",
+        sample(observation.record for *_, observation in peak),
+        len(peak),
+    )
+
+
+def _peak_of_one(segments: list[_Segment]) -> list[_Segment]:
+    highest = max(segments, key=itemgetter(2), default=None)  # the first of equal ones
+    return [] if highest is None or highest[2] <= 0 else [highest]
+
+
+def _peak_of_sum(meters: list[list[_Segment]]) -> list[_Segment]:
+    """The segments that stand when the sum over the meters is highest (the first time that it is)."""
+    edges = [(segment[0], number, 1, segment) for number, of in enumerate(meters) for segment in of]
+    edges += [(segment[1], number, 0, segment) for number, of in enumerate(meters) for segment in of]
+    edges.sort(key=itemgetter(0, 1, 2))
+    standing: dict[int, _Segment] = {}
+    level = highest = _NONE
+    peak: list[_Segment] = []
+    for n, (at, number, begins, segment) in enumerate(edges):
+        if begins:
+            standing[number] = segment
+            level += segment[2]
+        else:
+            del standing[number]
+            level -= segment[2]
+        # What happens at one instant happens together: a seat that moves between accounts is never counted twice.
+        if level > highest and not (n + 1 < len(edges) and edges[n + 1][0] == at):
+            highest, peak = level, [one for one in standing.values() if one[2]]
+    return peak

@@ -84,7 +84,7 @@ def template(name: Annotated[str, typer.Argument(help="The profile.")]) -> None:
     """Print a file to start from: the header and example rows. Needs no server."""
     try:
         text = profiles.template(name)
-    except KeyError:
+    except profiles.UnknownProfile:
         raise Fault(
             f"there is no profile {name!r}", fix="`plumbline ingest profiles` lists them", exit=Exit.NOT_FOUND
         ) from None
@@ -94,5 +94,5 @@ def template(name: Annotated[str, typer.Argument(help="The profile.")]) -> None:
 @app.command("profiles")
 def list_profiles() -> None:
     """List the formats. Needs no server."""
-    rows = [{"name": p.name, "description": p.description} for p in profiles.all_profiles()]
-    current().out.rows(rows, [Column("name", "PROFILE"), Column("description", "WHAT IT READS")])
+    rows = [{"name": name, "title": declared.title} for name, declared in sorted(profiles.profiles().items())]
+    current().out.rows(rows, [Column("name", "PROFILE"), Column("title", "WHAT IT READS")])

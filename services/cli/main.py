@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.local.home import Home
-from services.cli import platform
+from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, tail, tenants
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame, enter
 from services.cli.output import Output
@@ -26,6 +26,16 @@ app = typer.Typer(
 app.command()(platform.up)
 app.command()(platform.down)
 app.command()(platform.status)
+app.command()(demo.demo)
+app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(tenants.keys, name="keys")
+app.add_typer(tenants.settings, name="settings")
+app.add_typer(ingest.app, name="ingest")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(mappings.app, name="mappings")
+app.add_typer(discrepancies.app, name="discrepancies")
+app.command()(discrepancies.explain)
+app.command()(tail.tail)
 
 _FLAGS = {"--json", "--ndjson", "--quiet", "-q", "--verbose", "-v", "--plain", "--no-color", "--yes"}
 _VALUED = {"--tenant"}

@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.local.claim import holder
+from deploy.local.errors import PlatformError
+from deploy.local.home import ROOT, Home
+from deploy.local.supervisor import Supervisor
 from tests.receiver import Arrival, Receiver
 from tests.simulator.driver import Driver, Refused
 from tests.simulator.msp import PSA, SOURCES, TENANT_ZONE, Msp
 from tests.simulator.score import Finding, Score, of_body, score
 
-ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "var" / "demo"
 SEED, CLIENTS, PACE_PER_S = 7, 40, 400
 IMPORT_GRACE_DAYS, GRACE_DAYS = "60", "0"
 
 console = Console(highlight=False)
-
-
-class Platform:
-    """``plumbline up`` as a child: the demo uses the front door like anyone else."""
-
-    def __init__(self) -> None:
-        env = {**os.environ, "PLUMBLINE_HOME": str(HOME)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "up"], cwd=ROOT, env=env, start_new_session=True
-        )
-
-    async def ready(self, timeout_s: float = 120) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not (HOME / "run" / "ready").exists():
-            if self._process.poll() is not None:
-                raise SystemExit(self._process.returncode or 1)
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the platform was not ready after {timeout_s:.0f} s; see {HOME / 'log'}")
-            await asyncio.sleep(0.1)
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=30)
 
 
 def _print_alert(arrival: Arrival) -> None:
@@ -204,49 +177,53 @@ def _next_steps() -> None:
 
 async def run(*, once: bool) -> int:
     """Run the demo; the exit code: 0 if every planted error was found and nothing else."""
+    home = Home(HOME)
+    if (pid := holder(home)) is not None:
+        raise PlatformError(f"a demo is already running, as process {pid}", fix="Ctrl-C it, or `kill` that process")
     shutil.rmtree(HOME, ignore_errors=True)
-    msp = Msp(SEED, CLIENTS, datetime.now(UTC))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    platform = Platform()
-    try:
-        await platform.ready()
-        async with Receiver(on_arrival=_print_alert) as receiver, Driver(HOME, msp.tenant) as driver:
-            console.print(
-                f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced,"
-                f" {msp.running.start:%B} is running"
-            )
-            await _load(driver, msp, receiver)
-            console.print("catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in:\n")
-            await _stream(driver, msp)
-            bodies = [await _body(driver, str(row["id"])) for row in await driver.discrepancies()]
-            result = score(msp.truths, bodies, _alerted(receiver))
-            report = _report(driver, receiver, result)
-            (HOME / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-            console.print()
-            _show(report, driver.tally.balanced)
-            good = result.perfect and driver.tally.balanced and not receiver.refused
-            if once:
-                return 0 if good else 1
+    async with Supervisor(home, say=console.print):
+        work = asyncio.create_task(_demonstrate(once=once))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            return 130
+        code = work.result()
+        if not once:
             _next_steps()
             console.print("\nThe platform keeps running until Ctrl-C.")
-            await stop.wait()
-            return 0
-    finally:
-        platform.stop()
+            await stopped
+        return code
 
 
-async def _body(driver: Driver, discrepancy: str) -> dict[str, Any]:
-    return (await driver.call("matching", "GET", f"/v1/discrepancies/{discrepancy}")).json()["data"]["body"]
+async def _demonstrate(*, once: bool) -> int:
+    msp = Msp(SEED, CLIENTS, datetime.now(UTC))
+    async with Receiver(on_arrival=_print_alert) as receiver, Driver(HOME, msp.tenant) as driver:
+        console.print(
+            f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced,"
+            f" {msp.running.start:%B} is running"
+        )
+        await _load(driver, msp, receiver)
+        console.print("catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in:\n")
+        await _stream(driver, msp)
+        bodies = [row["body"] for row in await driver.discrepancies()]
+        result = score(msp.truths, bodies, _alerted(receiver))
+        report = _report(driver, receiver, result)
+    (HOME / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    console.print()
+    _show(report, driver.tally.balanced)
+    return 0 if result.perfect and driver.tally.balanced and not receiver.refused else 1
 
 
 def main() -> None:
     try:
         raise SystemExit(asyncio.run(run(once=bool(os.environ.get("ONCE")))))
-    except Refused as error:
-        console.print(f"[red]demo failed[/]: {error}")
+    except (PlatformError, Refused) as error:
+        console.print(f"[red]the demo could not run[/]: {error}")
         raise SystemExit(1) from error
 
 

@@ -1,8 +1,8 @@
 """The synthetic MSP: clients, products, contracts, invoices, vendor bills and usage, from a seed, with planted errors.
 
 Every figure of the truth is computed here by its own arithmetic and never by the product's engine. A client has at most
-one planted error, so that what should be found can be said exactly. The tenant's zone is the westernmost of all, so that
-a month which is over for the tenant is over for each client.
+one planted error, so that what should be found can be said exactly. The tenant's zone is the westernmost of all, so
+that a month which is over for the tenant is over for each client.
 """
 
 from __future__ import annotations
@@ -467,11 +467,11 @@ class Msp:
                     "product": service.product.id,
                     "effective_from": start.isoformat(),
                     "currency": CURRENCY,
-                    "price_kind": "flat" if flat else "unit",
+                    "price_model": "flat" if flat else "unit",
                     "price": text(service.price),
                     "included": "0" if flat else text(service.product.included),
                     "recurring_quantity": text(service.recurring),
-                    "recurring_unit_price": text(service.recurring_price),
+                    "recurring_price": text(service.recurring_price),
                 }
 
     def invoice_rows(self) -> Iterator[dict[str, str]]:

@@ -1,0 +1,612 @@
+"""From the rows of a file to records, or to rejects that say which column, why, and what to write.
+
+A file is read twice. The first reading (:class:`Survey`) counts the rows and, where rows are the lines of documents,
+finds the documents: how many lines each has and a digest of its content, from which the edge gives it a version. The
+second (:class:`Rows`) makes the records. Both are pure: what the file does not say (zone, run, versions) comes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Context, Decimal
+from functools import cached_property
+from string import Formatter
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from services.ingestion.domain.cells import BadCell, Notation, parse
+from services.ingestion.domain.envelope import AHEAD, MAX_FAULTS
+from services.ingestion.domain.facts import Fault
+from services.ingestion.domain.profiles import Column, Complete, Derived, Profile, RecordRule, match_header, places
+from services.ingestion.domain.table import BadTable, TableRow
+from services.ingestion.domain.words import fault_of
+from shared.events.base import utc_text
+from shared.events.catalogue import CATALOGUE
+from shared.events.invoices import lines_digest
+from shared.kernel.canonical import canonical, decimal_text
+from shared.kernel.periods import bounds, instant_of, local_date, month_of
+
+DOCUMENTS_MAX = 100_000
+"""Documents of one file: what is known of each is held in memory until the last row."""
+_ID_MAX = 180
+_EXACT_SUM = Context(prec=80)
+# What stands for the vault's names while a record is validated: the edge knows them, this module does not.
+_SOMEBODY = "person:00000000-0000-0000-0000-000000000000"
+_SOMETHING = "0" * 64
+
+DocumentKey = tuple[tuple[str, ...], int | None]
+"""The values of the document's key columns, and the version that the file states, if it does."""
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What holds for the whole file and is not written in it."""
+
+    zone: str
+    """The tenant's."""
+    asserted_at: datetime
+    """When the file's word was given: the rank of what it says."""
+    run: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """What of a record goes to the vault: the edge puts the vault's names into the fields."""
+
+    people: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """Field -> (name, e-mail)."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Field -> text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A valid record, but for what the vault has to name."""
+
+    row: int
+    type: str
+    record_id: str
+    time: datetime
+    data: BaseModel
+    private: Private
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt:
+    """A record that a row should have made and did not: whatever of it could be read, and what is wrong."""
+
+    row: int
+    type: str
+    record_id: str
+    time: datetime | str
+    data: dict[str, Any]
+    """Nested like the record's ``data``, for canonical JSON; a cell that could not be read stands as it was written."""
+    faults: Sequence[Fault]
+    private: Private
+
+
+Record = Made | Spoilt
+
+
+@dataclass(slots=True)
+class Document:
+    """One document of the file, as the survey found it."""
+
+    first_row: int
+    header: dict[str, str] = field(default_factory=dict)
+    """The cells of the header's columns in its first row that can be read."""
+    lines: int = 0
+    """Distinct lines."""
+    content: int = 0
+    """All its rows in any order: the sum of their SHA-256, modulo 2**256."""
+    stated: set[str] = field(default_factory=set)
+    """Line numbers that the file states."""
+
+    def digest(self) -> bytes:
+        """32 bytes over the content."""
+        return hashlib.sha256(self.content.to_bytes(32, "big") + self.lines.to_bytes(8, "big")).digest()
+
+
+class TooManyDocuments(ValueError):
+    """The file holds more than :data:`DOCUMENTS_MAX` documents."""
+
+
+class Layout:
+    """A profile matched to the header of one file."""
+
+    def __init__(self, declared: Profile, header: Sequence[str]) -> None:
+        """Raises :class:`~services.ingestion.domain.profiles.BadHeader`."""
+        self.profile = declared
+        self.at = match_header(declared, header)
+        self.width = len(header)
+        self.ignored = [cell.strip() for i, cell in enumerate(header) if i not in self.at.values() and cell.strip()]
+        """Headings that the profile does not read."""
+        self.columns: dict[str, Column] = {column.name: column for column in declared.columns}
+        self.empty = frozenset(declared.empty)
+
+    @cached_property
+    def header_columns(self) -> list[str]:
+        """The columns that a document's header is made of."""
+        document = self.profile.document
+        if document is None:
+            return []
+        rule = document.header
+        names = (*rule.data.values(), *places(rule.id), *([rule.time] if rule.time else []))
+        return sorted(self.profile.columns_behind(*names) & self.at.keys())
+
+    def texts(self, cells: Sequence[str]) -> dict[str, str]:
+        """The cells that the profile reads, by column."""
+        return {name: "" if (text := cells[i].strip()) in self.empty else text for name, i in self.at.items()}
+
+    def guessed(self, cells: Sequence[str]) -> dict[str, str]:
+        """The same of a row that has not the shape of the header."""
+        return self.texts([*(cell.replace("\x00", "") for cell in cells), *([""] * self.width)][: self.width])
+
+
+class Values:
+    """What one row says: the values of its columns, and what is derived from them. Empty is ``None``."""
+
+    def __init__(self, layout: Layout, notation: Notation, zone: str, texts: Mapping[str, str]) -> None:
+        self._layout = layout
+        self._notation = notation
+        self._zone = zone
+        self._known: dict[str, Any] = {}
+        self.texts = texts
+
+    def supply(self, **values: Any) -> None:
+        """Give the ``@`` values that the file as a whole supplies."""
+        self._known.update({f"@{name}": value for name, value in values.items()})
+
+    def get(self, name: str) -> Any:
+        """The value of a column, derived or ``@`` value. Raises :class:`BadCell`, which names the column."""
+        if name not in self._known:
+            self._known[name] = self._evaluate(name)
+        return self._known[name]
+
+    def applies(self, when: Mapping[str, str]) -> bool:
+        """Whether the row meets a ``when``."""
+        for name, wanted in when.items():
+            value = self.get(name)
+            if value is None or (wanted != "*" and plain(value) != wanted):
+                return False
+        return True
+
+    def filled(self, text: str) -> str | None:
+        """A text with its places filled in; ``None`` as soon as one is empty."""
+        out = []
+        for literal, name, spec, _ in Formatter().parse(text):
+            out.append(literal)
+            if name is not None:
+                value = self.get(name)
+                if value is None:
+                    return None
+                out.append(format(value, spec) if spec else plain(value))
+        return "".join(out)
+
+    def identity(self, text: str) -> str:
+        """An id: like :meth:`filled`, but no two different rows meet in one, and an empty place stays empty."""
+        out = []
+        for literal, name, _, _ in Formatter().parse(text):
+            value = self.get(name) if name is not None else None
+            out.append(literal + ("" if value is None else plain(value).replace("%", "%25").replace("/", "%2F")))
+        whole = "".join(out)
+        return whole if len(whole) <= _ID_MAX else f"{whole.partition('/')[0]}/{_hash(whole)}"
+
+    def _evaluate(self, name: str) -> Any:
+        column = self._layout.columns.get(name)
+        if column is not None:
+            try:
+                return self._cell(column)
+            except BadCell as bad:
+                bad.column = name
+                raise
+        derived = self._layout.profile.derive.get(name)
+        return None if derived is None else self._derived(derived)
+
+    def _cell(self, column: Column) -> Any:
+        text = self.texts.get(column.name, "")
+        if not text:
+            if column.required:
+                raise BadCell("is empty", "fill it in")
+            if column.default is None:
+                return None
+            text = self._zone if column.default == "@zone" else column.default
+        if column.choices:
+            for choice in column.choices:
+                if choice.casefold() == text.casefold():
+                    return choice
+            raise BadCell("is none of the words that it can be", f"write {_either(column.choices)}")
+        return parse(column.type, text, self._notation)
+
+    def _derived(self, derived: Derived) -> Any:
+        if not self.applies(derived.when):
+            return None
+        if derived.constant is not None:
+            return derived.constant
+        if derived.text is not None:
+            return self.filled(derived.text)
+        return next((value for name in derived.first if (value := self.get(name)) is not None), None)
+
+
+def plain(value: Any) -> str:
+    """A value as text: a date as YYYY-MM-DD, an instant in UTC, a decimal in plain notation."""
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
+
+
+class _Reading:
+    """What both readings of a file do alike: values of a row, its key, its document, its place in it."""
+
+    def __init__(self, layout: Layout, zone: str) -> None:
+        self.layout = layout
+        self.zone = zone
+        profile = layout.profile
+        self._notation = Notation(
+            profile.decimal_mark,
+            profile.thousands_mark,
+            profile.date_formats,
+            zone if profile.zone == "tenant" else profile.zone,
+        )
+        self._occurrences: Counter[bytes] = Counter()
+
+    def values(self, texts: Mapping[str, str]) -> Values:
+        return Values(self.layout, self._notation, self.zone, texts)
+
+    def row_key(self, texts: Mapping[str, str]) -> str:
+        """The hash of what says which charge a row is, and the how many-th of that hash it is in the file."""
+        parts = [texts.get(name, "") for name in self.layout.profile.identity]
+        key = hashlib.sha256("\x00".join(parts).encode()).digest()[:16]
+        self._occurrences[key] += 1
+        nth = self._occurrences[key]
+        return key.hex() if nth == 1 else f"{key.hex()}-{nth}"
+
+    def document_key(self, values: Values) -> DocumentKey | None:
+        """Which document a row belongs to; ``None`` when its cells do not say (the record then says why)."""
+        declared = self.layout.profile.document
+        if declared is None:
+            return None
+        try:
+            parts = [values.get(name) for name in declared.key]
+            version = values.get(declared.version) if declared.version else None
+        except BadCell:
+            return None
+        return None if None in parts else (tuple(map(plain, parts)), version)
+
+
+class Survey(_Reading):
+    """The first reading. Feed it every row; then ask it what the file holds."""
+
+    def __init__(self, layout: Layout, zone: str) -> None:
+        super().__init__(layout, zone)
+        self.rows = 0
+        self.documents: dict[DocumentKey, Document] = {}
+
+    def add(self, row: TableRow) -> None:
+        """Raises :class:`TooManyDocuments`, :class:`~services.ingestion.domain.table.BadTable`."""
+        self.rows += 1
+        declared = self.layout.profile.document
+        if declared is None:
+            return
+        if row.reason and not row.cells:
+            # Without it one of the documents would look whole, and nobody could tell which.
+            raise BadTable(f"row {row.number}: {row.reason}", "mend the row: documents are taken with all their lines")
+        texts = self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells)
+        key = self.document_key(self.values(texts))
+        if key is None:
+            return
+        document = self.documents.get(key)
+        if document is None:
+            if len(self.documents) >= DOCUMENTS_MAX:
+                raise TooManyDocuments(f"the file holds more than {DOCUMENTS_MAX:,} documents")
+            document = self.documents[key] = Document(row.number)
+        self._count(document, row, texts)
+
+    def _count(self, document: Document, row: TableRow, texts: Mapping[str, str]) -> None:
+        if not document.header and not row.reason:
+            document.first_row = row.number
+            document.header = {name: texts[name] for name in self.layout.header_columns}
+        declared = self.layout.profile.document
+        stated = texts.get(declared.line, "") if declared and declared.line else ""
+        if not stated or stated not in document.stated:
+            document.lines += 1
+            if stated:
+                document.stated.add(stated)
+        said = hashlib.sha256("\x00".join(f"{name}\x01{text}" for name, text in sorted(texts.items())).encode())
+        document.content = (document.content + int.from_bytes(said.digest(), "big")) % 2**256
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """What the second reading gathers of one document."""
+
+    version: int
+    found: Document
+    rows: int = 0
+    digests: set[bytes] = field(default_factory=set)
+    total: Decimal = Decimal(0)
+    whole: bool = True
+    """False as soon as one of its lines is spoilt: digest and total are then not known."""
+
+
+class Rows(_Reading):
+    """The second reading: makes the records. Afterwards :meth:`headers` makes those of the documents."""
+
+    def __init__(self, survey: Survey, told: Told, versions: Mapping[DocumentKey, int]) -> None:
+        """``versions``: of each document of the survey that does not state its own."""
+        super().__init__(survey.layout, survey.zone)
+        self._told = told
+        self._documents = {
+            key: _Drawn(versions[key] if key[1] is None else key[1], document)
+            for key, document in survey.documents.items()
+        }
+        self.amounts: dict[str, Decimal] = {}
+        """Exact sums of the profile's amount over the rows that made all their records, by currency."""
+        self.covered: Span | None = None
+        """From the earliest start to the latest end of those rows."""
+
+    def make(self, row: TableRow) -> list[Record]:
+        """The records of one row."""
+        texts = self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells)
+        values = self.values(texts)
+        key = self.document_key(values)
+        document = self._documents[key] if key else None
+        if document:
+            document.rows += 1
+            values.supply(version=document.version, line=self._line(values, document))
+        if self.layout.profile.identity:
+            values.supply(key=self.row_key(texts))
+        if row.reason:
+            if document:
+                document.whole = False
+            return [self._unreadable(row)]
+        records = self._records(values, row.number)
+        if document:
+            records = self._agreeing(records, values, document)
+        self._account(records, values, document)
+        return records
+
+    def headers(self) -> Iterator[Record]:
+        """The header of each document, in the order of their first rows."""
+        declared = self.layout.profile.document
+        if declared is None:
+            return
+        for drawn in self._documents.values():
+            if not drawn.found.header:
+                continue  # none of its rows can be read, and each is a reject
+            values = self.values(drawn.found.header)
+            known = drawn.whole and len(drawn.digests) == drawn.found.lines
+            values.supply(
+                version=drawn.version,
+                lines=drawn.found.lines,
+                digest=lines_digest(digest.hex() for digest in drawn.digests) if known else None,
+                total=drawn.total if known else None,
+            )
+            yield self._record(values, declared.header, drawn.found.first_row, {})
+
+    def covers(self) -> Span | None:
+        """What a complete file covers; ``None`` when its rows say nothing about that. Never beyond its own word."""
+        declared = self.layout.profile.complete
+        if declared is None or self.covered is None:
+            return None
+        start, end = self.covered
+        if declared.whole_months:
+            # The end is exclusive: one that is a month's first instant belongs to the month before.
+            last = max(end - timedelta(microseconds=1), start)
+            start = bounds(month_of(local_date(start, self.zone)), self.zone)[0]
+            end = bounds(month_of(local_date(last, self.zone)), self.zone)[1]
+        return start, min(end, self._told.asserted_at)
+
+    def _line(self, values: Values, document: _Drawn) -> str:
+        declared = self.layout.profile.document
+        assert declared is not None
+        return (values.texts.get(declared.line) if declared.line else None) or str(document.rows)
+
+    def _records(self, values: Values, number: int) -> list[Record]:
+        records: list[Record] = []
+        doubtful: set[str] = set()
+        for rule in self.layout.profile.records:
+            try:
+                if values.applies(rule.when):
+                    records.append(self._record(values, rule, number, {}))
+            except BadCell as bad:
+                # The cell that says which record the row makes cannot be read: one reject says so, not one a rule.
+                if bad.column not in doubtful:
+                    doubtful.add(bad.column)
+                    faults = {bad.column: Fault("type", *_spelled(bad))}
+                    records.append(self._record(values, rule, number, faults))
+        return records
+
+    def _record(self, values: Values, rule: RecordRule, number: int, faults: dict[str, Fault]) -> Record:
+        data: dict[str, Any] = {}
+        private = self._private(values, rule, faults)
+        for path, name in rule.data.items():
+            value = self._read(values, name, path, faults)
+            if value is not None:
+                _put(data, path, value)
+        data |= dict.fromkeys(private.people, _SOMEBODY) | dict.fromkeys(private.notes, _SOMETHING)
+        time = self._time(values, rule, faults)
+        record_id = self._id(values, rule, number)
+        nested = _listed(data)
+        if not faults:
+            try:
+                model = CATALOGUE[rule.type].model.model_validate(nested)
+                self._check(model, time, rule, faults)
+                if not faults and isinstance(time, datetime):
+                    return Made(number, rule.type, record_id, time, model, private)
+            except ValidationError as error:
+                faults = self._faults(error, rule, nested)
+        return Spoilt(number, rule.type, record_id, time, nested, list(faults.values()), private)
+
+    def _read(self, values: Values, name: str, path: str, faults: dict[str, Fault]) -> Any:
+        """A value; of a cell that cannot be read, the cell as it was written (but for a private one), and a fault."""
+        try:
+            return values.get(name)
+        except BadCell as bad:
+            column = self.layout.columns[bad.column]
+            faults.setdefault(bad.column, Fault(f"data.{path}", *_spelled(bad)))
+            text = values.texts.get(bad.column, "")
+            return text if bad.column == name and text and not column.private else None
+
+    def _faults(self, error: ValidationError, rule: RecordRule, data: dict[str, Any]) -> dict[str, Fault]:
+        """What the model finds wrong, one fault for each field, in the file's words."""
+        faults = {}
+        for detail in error.errors(include_url=False, include_input=False)[:MAX_FAULTS]:
+            fault = fault_of({**detail, "loc": ("data", *detail["loc"])}, {"type": rule.type, "data": data}, ())
+            field = fault.field.removeprefix("data.")
+            reason = "is empty" if fault.reason == "is missing" else fault.reason
+            subject = "the row" if field == "data" else f"column {self._column(rule.data.get(field, field))}"
+            faults[field] = Fault(fault.field, f"{subject} {reason}", fault.fix)
+        return faults
+
+    def _column(self, name: str) -> str:
+        """The column that a person would fill in for a value."""
+        derived = self.layout.profile.derive.get(name)
+        return derived.first[0] if derived and derived.first else name
+
+    def _private(self, values: Values, rule: RecordRule, faults: dict[str, Fault]) -> Private:
+        people, notes = {}, {}
+        for path, columns in rule.person.items():
+            name, email = (self._read(values, column, path, faults) for column in columns)
+            if name or email:
+                people[path] = (name, email)
+        for path, column in rule.note.items():
+            if text := self._read(values, column, path, faults):
+                notes[path] = text
+        return Private(people, notes)
+
+    def _time(self, values: Values, rule: RecordRule, faults: dict[str, Fault]) -> datetime | str:
+        if rule.time is None:
+            return self._told.asserted_at
+        try:
+            value = values.get(rule.time)
+        except BadCell as bad:
+            faults[bad.column] = Fault("time", *_spelled(bad))
+            return values.texts.get(bad.column, "")
+        if isinstance(value, datetime):
+            return value
+        if value is None:
+            faults[rule.time] = Fault("time", f"column {rule.time} is empty", "Fill it in.")
+            return ""
+        return instant_of(value, self.zone)
+
+    def _id(self, values: Values, rule: RecordRule, number: int) -> str:
+        run = f"@{self._told.run}" if rule.run else ""
+        try:
+            return values.identity(rule.id) + run
+        except BadCell:
+            # The row's own key cannot be read: its place names it until a person has repaired it.
+            return f"{rule.id.partition('/')[0]}/row-{number}@{self._told.run}"
+
+    def _check(self, model: BaseModel, time: datetime | str, rule: RecordRule, faults: dict[str, Fault]) -> None:
+        """What the model cannot see: the record's time."""
+        if not isinstance(time, datetime):
+            return
+        until = getattr(model, "until", None)
+        if until is not None and until <= time:
+            column = rule.data["until"]
+            faults[column] = Fault("data.until", f"column {column} is not after the start", "Write the end, exclusive.")
+        if rule.past and time > self._told.now + AHEAD:
+            faults["time"] = Fault("time", f"column {rule.time} lies more than a day ahead", "Correct the date.")
+
+    def _agreeing(self, records: list[Record], values: Values, document: _Drawn) -> list[Record]:
+        """Rows of one document repeat its header; a line whose header says something else is a person's to judge."""
+        differing = [
+            name
+            for name, text in document.found.header.items()
+            if values.texts[name] != text and self._differs(values, name, document)
+        ]
+        if not differing:
+            return records
+        fault = Fault(
+            "",
+            f"column {differing[0]} differs from row {document.found.first_row} of the same document",
+            "Make the header's columns equal in all rows of a document, or give the row another document number.",
+        )
+        return [_spoilt(record, fault) for record in records]
+
+    def _differs(self, values: Values, name: str, document: _Drawn) -> bool:
+        try:
+            return bool(values.get(name) != self.values(document.found.header).get(name))
+        except BadCell:
+            return True
+
+    def _account(self, records: Sequence[Record], values: Values, document: _Drawn | None) -> None:
+        profile = self.layout.profile
+        whole = all(isinstance(record, Made) for record in records)
+        if document:
+            document.whole &= whole
+        if not whole or not records:
+            return
+        if profile.amount:
+            currency, amount = values.get(profile.amount.currency), values.get(profile.amount.value)
+            self.amounts[currency] = _EXACT_SUM.add(self.amounts.get(currency, Decimal(0)), amount)
+            if document:
+                document.total = _EXACT_SUM.add(document.total, amount)
+        if document and isinstance(records[0], Made):
+            said = records[0].data.model_dump(mode="json", exclude_defaults=True)
+            document.digests.add(hashlib.sha256(canonical(said)).digest())
+        if profile.complete:
+            self._cover(values, profile.complete)
+
+    def _cover(self, values: Values, complete: Complete) -> None:
+        try:
+            start = values.get(complete.start)
+            end = next((v for name in complete.end if (v := values.get(name)) is not None), start)
+        except BadCell:
+            return  # a column of the header alone, which says so itself
+        first, last = self.covered or (start, end)
+        self.covered = min(first, start), max(last, end)
+
+    def _unreadable(self, row: TableRow) -> Spoilt:
+        rule = self.layout.profile.records[0]
+        record_id = f"{rule.id.partition('/')[0]}/row-{row.number}@{self._told.run}"
+        return Spoilt(
+            row.number, rule.type, record_id, self._told.asserted_at, {}, [Fault("", row.reason, row.fix)], Private()
+        )
+
+
+def _spoilt(record: Record, fault: Fault) -> Spoilt:
+    if isinstance(record, Spoilt):
+        return record
+    data = record.data.model_dump(mode="json", exclude_defaults=True)
+    return Spoilt(record.row, record.type, record.record_id, record.time, data, [fault], record.private)
+
+
+def _put(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+    data[last] = value
+
+
+def _listed(data: Any) -> Any:
+    """Nested dictionaries whose keys are 0, 1, ... as lists."""
+    if not isinstance(data, dict):
+        return data
+    if data and all(key.isdigit() for key in data):
+        return [_listed(data[key]) for key in sorted(data, key=int)]
+    return {key: _listed(value) for key, value in data.items()}
+
+
+def _spelled(bad: BadCell) -> tuple[str, str]:
+    return f"column {bad.column} {bad.reason}", f"{bad.fix[0].upper()}{bad.fix[1:]}."

@@ -62,11 +62,12 @@ class Postgres(Server):
     def prepare(self) -> None:
         """Make a cluster if there is none. It gets its name when it is whole: an interrupted one is made again."""
         super().prepare()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _check_identity(self.folder)
         if self.data.exists():
             self._check_version()
             _own(self.data)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         making = self.folder / "data.making"
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
@@ -174,6 +175,23 @@ def _identity() -> functools.partial[None] | None:
     if os.geteuid() != 0:
         return None
     return functools.partial(_enter_namespace if _namespaces_allowed() else _become_nobody)
+
+
+def _check_identity(folder: Path) -> None:
+    """Say in words when root's child, as nobody, could not read the program or enter the folder."""
+    identity = _identity()
+    if identity is None:
+        return
+    for probe in ([str(binaries() / "postgres"), "--version"], ["/bin/ls", str(folder)]):
+        try:
+            subprocess.run(probe, preexec_fn=identity, capture_output=True, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise PlatformError(
+                "PostgreSQL refuses to run as root; this kernel gives no user namespace, and the user `nobody`,"
+                " as whom it would run instead, may not read this",
+                where=probe[0] if probe[1] == "--version" else folder,
+                fix="run as an ordinary user, or put the checkout and PLUMBLINE_HOME where everybody may read",
+            ) from error
 
 
 def _own(folder: Path) -> None:

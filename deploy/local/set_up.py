@@ -12,6 +12,10 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VENV = os.path.join(ROOT, ".venv")
@@ -30,12 +34,12 @@ SYSTEM_CERTIFICATES = (
 class SetUpError(Exception):
     """What stands in the way, and the fix."""
 
-    def __init__(self, what, fix):
+    def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
         self.fix = fix
 
 
-def main():
+def main() -> int:
     try:
         check_python()
         with one_at_a_time():
@@ -50,7 +54,7 @@ def main():
     return 0
 
 
-def set_up():
+def set_up() -> None:
     check_disk()
     began = time.time()
     print(f"Setting up in {ROOT} (once; about 20 s and 1 GB)", file=sys.stderr)
@@ -64,7 +68,7 @@ def set_up():
     print(f"Set up in {time.time() - began:.0f} s", file=sys.stderr)
 
 
-def check_python():
+def check_python() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 (this file alone is run by a Python that nobody has checked yet)
         found = f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}"
         raise SetUpError(
@@ -72,7 +76,7 @@ def check_python():
         )
 
 
-def check_disk():
+def check_disk() -> None:
     free = shutil.disk_usage(ROOT).free
     if free < DISK_FREE_BYTES_MIN:
         raise SetUpError(
@@ -82,7 +86,7 @@ def check_disk():
 
 
 @contextlib.contextmanager
-def one_at_a_time():
+def one_at_a_time() -> "Iterator[None]":
     """A second set-up of this checkout waits for the first, and then finds everything done."""
     import fcntl
 
@@ -100,7 +104,7 @@ def one_at_a_time():
         yield
 
 
-def stamp():
+def stamp() -> str:
     """Changes with all that set-up depends on; the path too, because a virtual environment cannot be moved."""
     digest = hashlib.sha256(repr((ROOT, sys.version_info[:3])).encode())
     for name in INPUTS:
@@ -109,7 +113,7 @@ def stamp():
     return digest.hexdigest()
 
 
-def stamped():
+def stamped() -> "str | None":
     try:
         with open(STAMP) as file:
             return file.read()
@@ -117,7 +121,7 @@ def stamped():
         return None
 
 
-def make_venv():
+def make_venv() -> None:
     if works(PYTHON):
         return
     shutil.rmtree(VENV, ignore_errors=True)
@@ -128,7 +132,7 @@ def make_venv():
     )
 
 
-def works(python):
+def works(python: str) -> bool:
     """Whether this environment runs, was made by this Python, and in this place."""
     probe = "import sys; print(sys.version_info[:3], sys.prefix)"
     try:
@@ -138,7 +142,7 @@ def works(python):
     return said.strip() == f"{tuple(sys.version_info[:3])} {VENV}"
 
 
-def install_uv():
+def install_uv() -> None:
     lock = os.path.join(ROOT, "deploy", "local", "uv-requirements.lock")
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
     call(
@@ -149,7 +153,7 @@ def install_uv():
     )
 
 
-def certificates(pip):
+def certificates(pip: "list[str]") -> "dict[str, str]":
     """pip before 24.2 trusts a list of its own; where the network re-signs TLS only the system's store is right."""
     said = subprocess.check_output([*pip, "--version"], universal_newlines=True).split()[1]
     old = tuple(int(part) for part in said.split(".")[:2]) < (24, 2)
@@ -159,7 +163,7 @@ def certificates(pip):
     return next(({"PIP_CERT": path} for path in SYSTEM_CERTIFICATES if os.path.exists(path)), {})
 
 
-def sync_packages():
+def sync_packages() -> None:
     # uv trusts the system's store because pyproject.toml, in its working directory, says so.
     call(
         [os.path.join(VENV, "bin", "uv"), "pip", "sync", "--python", PYTHON, "--require-hashes", "requirements.lock"],
@@ -169,7 +173,7 @@ def sync_packages():
     )
 
 
-def make_command():
+def make_command() -> None:
     """``.venv/bin/plumbline``, and a .pth so that ``services``, ``shared`` and ``deploy`` are found from anywhere."""
     folder = subprocess.check_output(
         [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], universal_newlines=True
@@ -183,18 +187,20 @@ def make_command():
     os.chmod(command, 0o755)  # noqa: S103 (a program)
 
 
-def fetch_jars():
+def fetch_jars() -> None:
     call([PYTHON, "-m", "deploy.local.jars"], "Kafka's jars could not be fetched", "see above", show=True)
 
 
-def step(title, work):
+def step(title: str, work: "Callable[[], None]") -> None:
     began = time.time()
     print(f"  {title} ...", file=sys.stderr)
     work()
     print(f"  {title} done, {time.time() - began:.1f} s", file=sys.stderr)
 
 
-def call(command, what, fix, environment=None, show=False):
+def call(
+    command: "list[str]", what: str, fix: str, environment: "dict[str, str] | None" = None, show: bool = False
+) -> None:
     """Run a command; its output is shown as it comes, or else only if it fails."""
     pipe = None if show else subprocess.PIPE
     run = subprocess.Popen(

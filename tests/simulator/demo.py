@@ -46,7 +46,8 @@ def _print_alert(arrival: Arrival) -> None:
     )
 
 
-async def _load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
+async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
+    """Tenant, keys, settings, and everything of the PSA and the vendors but the usage."""
     await driver.create_tenant("Harbor MSP", TENANT_ZONE)
     for source in (PSA, *SOURCES):
         await driver.create_key(source)
@@ -82,13 +83,17 @@ async def _stream(driver: Driver, msp: Msp) -> None:
             await driver.send(source, msp.broken_usage(source), f"{source}/broken")
 
         await asyncio.gather(*(one(source) for source in SOURCES))
+
+
+async def finish(driver: Driver, msp: Msp, *, settle_s: float = 60) -> None:
+    """The vendors declare the closed month complete, the import is declared over, and everything comes to rest."""
     start, end = msp.covers()
     for source in SOURCES:
         await driver.observed(source, start.isoformat(), end.isoformat())
-    await driver.settled()
+    await driver.settled(settle_s)
     # The import is over: from here on a closed month without an invoice is an error.
     await driver.set("invoice.grace_days", GRACE_DAYS)
-    await driver.settled()
+    await driver.settled(settle_s)
 
 
 def _latencies_ms(driver: Driver, receiver: Receiver) -> list[float]:
@@ -104,7 +109,8 @@ def _percentile(values: list[float], share: float) -> float | None:
     return round(values[min(len(values) - 1, int(len(values) * share))], 1) if values else None
 
 
-def _alerted(receiver: Receiver) -> list[Finding]:
+def alerted(receiver: Receiver) -> list[Finding]:
+    """What each message was about."""
     findings = []
     for arrival in receiver.arrivals.values():
         data = arrival.payload["data"]
@@ -207,11 +213,12 @@ async def _demonstrate(*, once: bool) -> int:
             f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced,"
             f" {msp.running.start:%B} is running"
         )
-        await _load(driver, msp, receiver)
+        await load(driver, msp, receiver)
         console.print("catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in:\n")
         await _stream(driver, msp)
+        await finish(driver, msp)
         bodies = [row["body"] for row in await driver.discrepancies()]
-        result = score(msp.truths, bodies, _alerted(receiver))
+        result = score(msp.truths, bodies, alerted(receiver))
         report = _report(driver, receiver, result)
     (HOME / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print()

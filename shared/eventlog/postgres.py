@@ -369,7 +369,7 @@ class Appender:
         unknown, and whatever PostgreSQL says of this unit alone.
         """
         if any(draft.topic != self._topic for draft in unit):
-            raise ValueError(f"this appender writes {self._topic} only")
+            raise ValueError(f"this appender writes the topic {self._topic} only")
         pieces = await self._commits.commit([_Drafts(piece, floor) for piece in _pieces(unit)])
         return await _settle_conflicts(unit, [outcome for piece in pieces for outcome in piece], self._load)
 

@@ -174,7 +174,7 @@ class LogBehaviour:
         assert verdicts(good) == [STORED]
 
     async def test_a_topic_takes_only_its_own_records(self, log: Log) -> None:
-        with pytest.raises(ValueError, match="topic|writes"):
+        with pytest.raises(ValueError, match="topic"):
             await log.usage.append([fact(1), *command("a", 0, name="c1")])
 
     # Commands

@@ -18,8 +18,9 @@ async def rows_read(admin: asyncpg.Connection, tables: str) -> int:
     return int(
         await admin.fetchval(
             "SELECT coalesce(sum(s.seq_tup_read + coalesce(i.read, 0)), 0) FROM pg_stat_all_tables s"
-            " LEFT JOIN LATERAL (SELECT sum(greatest(x.idx_tup_read, x.idx_tup_fetch)) AS read FROM pg_stat_all_indexes x"
-            " WHERE x.relid = s.relid) i ON true WHERE s.schemaname = 'log' AND s.relname LIKE $1 || '%'",
+            " LEFT JOIN LATERAL (SELECT sum(greatest(x.idx_tup_read, x.idx_tup_fetch)) AS read"
+            " FROM pg_stat_all_indexes x WHERE x.relid = s.relid) i ON true"
+            " WHERE s.schemaname = 'log' AND s.relname LIKE $1 || '%'",
             tables,
         )
     )

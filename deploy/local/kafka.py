@@ -16,6 +16,8 @@ from aiokafka.errors import KafkaError
 from deploy.local import jars
 from deploy.local.errors import PlatformError
 from deploy.local.process import Server, spawn
+from shared.events.catalogue import WRITERS
+from shared.messaging.kafka import TopicsUnfit, ensure_topics
 
 # C2 would double the CPU of a broker that lives for minutes; 256 MB and the serial collector suit two cores.
 _JVM = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
@@ -125,6 +127,16 @@ async def await_external(bootstrap: str, timeout_s: float = 30) -> None:
             )
         await asyncio.sleep(_RETRY_S)
         waited += _RETRY_S
+
+
+async def make_topics(bootstrap: str, cell: str) -> None:
+    """Make the topics that are missing, and refuse those that are not as the log needs them."""
+    try:
+        await ensure_topics(bootstrap, cell, WRITERS)
+    except TopicsUnfit as error:
+        raise PlatformError(str(error), where=bootstrap) from error
+    except (OSError, KafkaError) as error:
+        raise PlatformError(f"Kafka's topics could not be made: {error!r}", where=bootstrap) from error
 
 
 async def answers(bootstrap: str) -> bool:

@@ -26,7 +26,7 @@ from deploy.local import claim, ports, secret_files
 from deploy.local.database import DATABASE, address, create_database, migrate_database
 from deploy.local.errors import PlatformError
 from deploy.local.home import ROOT, Home, read_json, write_atomically
-from deploy.local.kafka import Kafka, await_external
+from deploy.local.kafka import Kafka, await_external, make_topics
 from deploy.local.postgres import Postgres
 from deploy.local.process import Server, bound_log
 from deploy.local.services import SERVICES, ServiceProcess, told
@@ -121,7 +121,7 @@ class Supervisor:
         chosen = self._choose_ports()
         database_url, bootstrap = await self._servers(chosen)
         passwords = secret_files.login_passwords(self.home)
-        await self._prepare_database(database_url, passwords)
+        await self._prepare(database_url, passwords, bootstrap)
         await self._bring_up(
             [self._service(name, chosen, database_url, bootstrap, passwords) for name in self._services]
         )
@@ -196,10 +196,13 @@ class Supervisor:
             bootstrap = broker.bootstrap
         return database_url, bootstrap
 
-    async def _prepare_database(self, url: str, passwords: dict[str, str]) -> None:
+    async def _prepare(self, database_url: str, passwords: dict[str, str], bootstrap: str) -> None:
         began = self._clock.monotonic()
-        applied = await migrate_database(url, passwords)
-        self._done("database", f"{applied} migrations applied" if applied else "up to date", began)
+        applied = await migrate_database(database_url, passwords)
+        self._done("migrations", f"{applied} applied" if applied else "up to date", began)
+        began = self._clock.monotonic()
+        await make_topics(bootstrap, self._environment.get("PLUMBLINE_CELL", "plumbline"))
+        self._done("topics", "there", began)
 
     def _service(
         self, name: str, chosen: Mapping[str, int], database_url: str, bootstrap: str, passwords: Mapping[str, str]

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -19,7 +17,6 @@ import typer
 from deploy.local.claim import holder
 from deploy.local.errors import PlatformError
 from deploy.local.home import ROOT, Home, read_json
-from deploy.local.supervisor import Supervisor, run
 from services.cli.faults import Exit, Fault
 from services.cli.frame import current
 from services.cli.output import Column, Output
@@ -36,19 +33,24 @@ def up(
 ) -> None:
     """Start PostgreSQL, Kafka and the services, and keep them running until Ctrl-C."""
     frame = current()
-    with _in_words():
-        if detach:
-            _detached(frame.home, frame.out)
-        else:
-            asyncio.run(run(Supervisor(frame.home, say=frame.out.note), _announce(frame.home, frame.out)))
+    if detach:
+        _detached(frame.home, frame.out)
+    else:
+        _attached(frame.home, frame.out)
 
 
-def _announce(home: Home, out: Output) -> Any:
+def _attached(home: Home, out: Output) -> None:
+    # Here, because it brings the Kafka client with it, and every other command starts faster without.
+    from deploy.local.supervisor import Supervisor, run
+
     async def announce() -> None:
         out.note("ready; Ctrl-C stops everything.  next: plumbline status")
         await asyncio.Event().wait()
 
-    return announce
+    try:
+        asyncio.run(run(Supervisor(home, say=out.note), announce))
+    except PlatformError as error:
+        raise Fault(str(error), where=error.where, fix=error.fix, exit=Exit.UNREACHABLE) from error
 
 
 def _detached(home: Home, out: Output) -> None:
@@ -109,6 +111,10 @@ _COLUMNS = (
     Column("state", "STATE"),
     Column("port", "PORT", right=True),
     Column("pid", "PID", right=True, drop=2),
+    Column("lag", "LAG", right=True),
+    Column("lag_s", "AGE", right=True, show=lambda seconds: "" if seconds is None else f"{seconds:.1f}s"),
+    Column("dead_letters", "DEAD", right=True),
+    Column("behind", "BEHIND", right=True),
     Column("up_s", "UP", right=True, drop=1, show=lambda seconds: "" if seconds is None else _age(seconds)),
     Column("restarts", "RESTARTS", right=True, drop=3),
 )
@@ -141,6 +147,7 @@ def _row(process: dict[str, Any], home: Home) -> dict[str, Any]:
     address = (read_json(home.endpoints) or {}).get(process["name"], "")
     if address.startswith("http") and process["state"] == "ready":
         row["state"], row["health"] = _health(address)
+        row |= _sums(row["health"] or {})
     return row
 
 
@@ -156,16 +163,21 @@ def _health(address: str) -> tuple[str, Any]:
     return "ready" if answer.status_code == 200 else "not ready", body
 
 
+def _sums(health: dict[str, Any]) -> dict[str, Any]:
+    """Of all its consumers: records not yet worked off and the age of the oldest, dead letters; records not relayed."""
+    messaging = health.get("messaging", {})
+    consumers, relays = messaging.get("consumers", []), messaging.get("relays", [])
+    lags = [lag for consumer in consumers for lag in consumer["lag"].values()]
+    sums = {"behind": sum(relay["behind"] or 0 for relay in relays)} if relays else {}
+    if consumers:
+        sums["lag"] = sum(lag["records"] for lag in lags)
+        sums["lag_s"] = max((lag["seconds"] for lag in lags), default=0.0)
+        sums["dead_letters"] = sum(consumer["dead_letters"] for consumer in consumers)
+    return sums
+
+
 def _age(seconds: int) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except PlatformError as error:
-        raise Fault(str(error), where=error.where, fix=error.fix, exit=Exit.UNREACHABLE) from error

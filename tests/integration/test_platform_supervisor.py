@@ -139,7 +139,7 @@ def test_killing_the_supervisor_leaves_no_process_and_the_next_start_keeps_ports
     again = Running(running.home).ready()
     assert read_json(running.home.ports) == ports
     said = again.end()
-    assert "database      up to date" in said
+    assert "migrations    up to date" in said
 
 
 def test_servers_and_services_that_are_killed_are_restarted(running: Running) -> None:

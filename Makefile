@@ -33,7 +33,7 @@ lint: setup ## Format, style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy shared $(wildcard services/*/domain)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## Format the code and sort the imports
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -34,7 +35,7 @@ class Terms(Data):
     """The price model."""
     meter: Key | None = None
     """The meter that is billed; empty when the product has one."""
-    included: Exact = Field(default="0", ge=0, validate_default=True)  # type: ignore[assignment]
+    included: Exact = Field(default=Decimal(0), ge=0)
     """Units that the price covers already; they come off before pricing."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ class MappingTarget(Data):
 
     id: Key
     """The client (of an account) or product (of a sku)."""
-    share: Exact = Field(default="1", gt=0, le=1, validate_default=True)  # type: ignore[assignment]
+    share: Exact = Field(default=Decimal(1), gt=0, le=1)
     """Share of what is measured that goes there."""
 
 

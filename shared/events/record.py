@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from shared.events.base import utc_text
 from shared.events.catalogue import CATALOGUE, PARTITIONS, Kind, RecordType
+from shared.events.upcasters import upcast
 from shared.kernel.canonical import canonical
 from shared.kernel.identity import content_hash, id_hash, partition_of
 
@@ -269,8 +270,9 @@ def draft_derived(
 
 
 def content_of(body: bytes) -> UUID | None:
-    """The content hash of a stored record, from its bytes alone; ``None`` for a type this release does not know."""
-    fields = orjson.loads(body)
+    """The content hash of a stored record, from its bytes alone, as the newest version of its type says it; ``None``
+    for a type that this release does not know."""
+    fields = upcast(orjson.loads(body))
     record_type = CATALOGUE.get(fields["type"])
     if record_type is None:
         return None

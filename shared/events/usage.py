@@ -27,7 +27,7 @@ class UsageMetered(Data):
     meter: Key = "quantity"
     """What is counted, when one product has several counts."""
     kind: Literal["gauge", "counter", "peak"]
-    """``gauge``: a level that holds until the next. ``counter``: an amount that adds up. ``peak``: a high-water mark."""
+    """``gauge``: a level that holds until the next. ``counter``: an amount that adds up. ``peak``: a high mark."""
     unit: Label | None = None
     """The unit of ``quantity``, such as ``agent`` or ``GiB``."""
     quantity: Exact

@@ -13,7 +13,7 @@ from services.ingestion.intake import Intake
 from shared.access.principal import Access
 from shared.eventlog.model import LogWriter
 from shared.runtime.clock import Clock
-from shared.vault.documents import Documents
+from shared.vault.documents import MAX_DOCUMENT_BYTES, Documents
 from shared.vault.keys import Master
 
 
@@ -31,6 +31,8 @@ class Parts:
     documents: Documents
     master: Master
     clock: Clock
+    file_bytes_max: int = MAX_DOCUMENT_BYTES
+    """The largest file that is taken in."""
 
 
 def parts(request: Request) -> Parts:

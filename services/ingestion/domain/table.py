@@ -47,6 +47,8 @@ class Table:
             raise BadTable("the file is empty", "send a CSV with a header row and at least one row under it")
         if first.reason:
             raise BadTable(f"the header cannot be read: {first.reason}", first.fix)
+        if "\x00" in "".join(first.cells):
+            raise BadTable("the header holds NUL characters: the file may be UTF-16", "save it as CSV UTF-8")
         if len(first.cells) > COLUMNS_MAX:
             raise BadTable(f"the header has {len(first.cells):,} columns", f"send at most {COLUMNS_MAX:,} columns")
         self.header = first.cells

@@ -111,7 +111,7 @@ def extract(fields: dict[str, Any]) -> Fact | None:
         raise Unreadable(f"type {name} is not known to this release")
     try:
         return extractor(fields, fields["data"])
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise Unreadable(f"{name} cannot be read: {type(error).__name__} {error}") from error
 
 

@@ -39,6 +39,9 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+schemas: setup ## Write docs/events from the record types
+	@$(BIN)/python -m shared.events.export
+
 clean: ## Remove what set-up and the tools made; var/ (your data) stays
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

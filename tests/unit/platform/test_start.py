@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -79,6 +82,26 @@ def test_a_process_that_only_has_the_number_of_one_left_behind_is_spared(tmp_pat
     write_atomically(home.status, json.dumps({"pid": 1, "processes": [entry]}))
     assert claim.end_left_behind(home) == 0
     assert not home.status.exists()
+
+
+def test_where_the_kernel_cannot_tell_children_a_watcher_ends_what_a_killed_supervisor_left(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    child = psutil.Popen(["/bin/sleep", "60"])
+    entry = {"pid": child.pid, "created": child.create_time(), "stop_signal": int(signal.SIGTERM)}
+    write_atomically(home.status, json.dumps({"pid": 4711, "processes": [entry]}))
+
+    def watch(supervisor: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "deploy.local.claim", str(tmp_path), str(supervisor)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    watch(4712).communicate(timeout=20)
+    assert child.is_running()
+    watcher = watch(4711)
+    with pytest.raises(subprocess.TimeoutExpired):
+        watcher.wait(0.5)
+    assert child.is_running()
+    watcher.communicate(timeout=20)
+    assert child.wait(5) == -signal.SIGTERM
 
 
 def test_the_wait_before_a_restart_grows_is_bounded_and_varies() -> None:

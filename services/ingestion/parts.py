@@ -10,6 +10,7 @@ import asyncpg
 from fastapi import Request
 
 from services.ingestion.intake import Intake
+from services.ingestion.standing import Standing
 from shared.access.principal import Access
 from shared.eventlog.model import LogWriter
 from shared.runtime.clock import Clock
@@ -28,6 +29,8 @@ class Parts:
     """The one path by which facts enter."""
     writers: Mapping[str, LogWriter]
     """Topic -> appender of decisions, and of the calendar's days."""
+    standing: Standing
+    """What stands of a tenant's decisions."""
     documents: Documents
     master: Master
     clock: Clock

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.ingestion.domain.facts import Fact, Rejected, Sender
-from shared.eventlog.model import Place
+from shared.eventlog.model import Place, Stored
 
 _ACCEPT = (
     "SELECT outcome, partition, position FROM ingestion.accept"
@@ -19,6 +19,14 @@ _ACCEPT = (
 _REJECT = (
     "SELECT ingestion.reject($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
 )
+# Per partition first, from the index's end; row-level security keeps to the tenant.
+_LAST = """
+SELECT r.topic, r.partition, r.position, r.tenant, r.recorded_at, r.body
+  FROM unnest($2::smallint[], $3::bigint[]) AS m(partition, position)
+  CROSS JOIN LATERAL (
+    SELECT * FROM log.record x WHERE x.topic = $1 AND x.partition = m.partition AND x.position <= m.position
+     ORDER BY x.position DESC LIMIT $4) r
+ ORDER BY r.recorded_at DESC, r.partition DESC, r.position DESC LIMIT $4"""
 
 
 class Sealed(NamedTuple):
@@ -166,6 +174,15 @@ async def reject(connection: Any, units: Sequence[UnitOfRejects]) -> None:
     )
 
 
+async def last_of(connection: Any, topic: str, count: int) -> tuple[list[Stored], list[int]]:
+    """A tenant's last records of a topic, oldest first, and the positions from which to read on. In its transaction."""
+    heads = await connection.fetch("SELECT position FROM log.head WHERE topic = $1 ORDER BY partition", topic)
+    positions = [head[0] for head in heads]
+    rows = await connection.fetch(_LAST, topic, list(range(len(positions))), positions, count)
+    stored = [Stored(Place(row[0], row[1], row[2]), row[3], row[4], row[5]) for row in rows]
+    return stored[::-1], positions
+
+
 class ReceiptRow(NamedTuple):
     """One stored receipt, as far as a repeated batch needs it."""
 
@@ -195,3 +212,94 @@ async def places(connection: Any, topic: str, ids: Sequence[UUID]) -> dict[UUID,
         "SELECT id_hash, partition, position FROM log.identity WHERE topic = $1 AND id_hash = ANY($2)", topic, ids
     )
     return {row[0]: Place(topic, row[1], row[2]) for row in rows}
+
+
+# --- quarantine ---
+
+_ITEM = """
+SELECT id, n, kind, source, type, record_id, batch, index, item, faults, master, wrapped,
+       origin_document, origin_locator, actor, correlation, received_at, first_topic, first_partition, first_position,
+       resolved_at, resolved_topic, resolved_partition, resolved_position
+  FROM ingestion.quarantine WHERE tenant = $1"""
+_PAGE_OF_ITEMS = {
+    state: f"{_ITEM} AND n < $2 AND {condition} ORDER BY n DESC LIMIT $3"
+    for state, condition in (("open", "resolved_at IS NULL"), ("resolved", "resolved_at IS NOT NULL"), ("all", "true"))
+}
+
+
+async def quarantined(connection: Any, tenant: str, state: str, before: int, limit: int) -> list[Any]:
+    """A page of rejects, newest first: those whose number is below ``before``. In the transaction of their tenant."""
+    rows: list[Any] = await connection.fetch(_PAGE_OF_ITEMS[state], tenant, before, limit)
+    return rows
+
+
+async def reject_by_id(connection: Any, tenant: str, low: UUID, high: UUID) -> list[Any]:
+    """At most two rejects whose id lies between ``low`` and ``high``: two mean that a short id is not unique."""
+    rows: list[Any] = await connection.fetch(f"{_ITEM} AND id BETWEEN $2 AND $3 LIMIT 2", tenant, low, high)
+    return rows
+
+
+async def resolve(connection: Any, tenant: str, item: UUID, place: Place, now: datetime) -> None:
+    """Link a reject to the record that its repair stored; the first repair is the one that counts."""
+    await connection.execute(
+        "UPDATE ingestion.quarantine SET resolved_at = $3, resolved_topic = $4, resolved_partition = $5,"
+        " resolved_position = $6 WHERE tenant = $1 AND id = $2 AND resolved_at IS NULL",
+        tenant,
+        item,
+        now,
+        *place,
+    )
+
+
+# --- runs of feeds ---
+
+
+class Run(NamedTuple):
+    """One run of a feed, as it was first asked for."""
+
+    run: int
+    asserted_at: datetime
+
+
+class RunTaken(Exception):
+    """Another command has the run of this number."""
+
+
+async def take_run(
+    connection: Any, tenant: str, source: str, feed: str, command: str, asserted_at: datetime, wanted: int | None = None
+) -> Run:
+    """The run that ``command`` has, or gets now: the next number, or the one that the source itself gives.
+
+    In a transaction of the tenant: the feed's row stays locked to its end, so numbers follow the order of commits.
+    Raises :class:`RunTaken`.
+    """
+    key = (tenant, source, feed)
+    await connection.execute(
+        "INSERT INTO ingestion.feed (tenant, source, feed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", *key
+    )
+    last = await connection.fetchval(
+        "SELECT run FROM ingestion.feed WHERE tenant = $1 AND source = $2 AND feed = $3 FOR UPDATE", *key
+    )
+    known = await connection.fetchrow(
+        "SELECT run, asserted_at FROM ingestion.feed_run"
+        " WHERE tenant = $1 AND source = $2 AND feed = $3 AND command = $4",
+        *key,
+        command,
+    )
+    if known is not None:
+        return Run(*known)
+    run = last + 1 if wanted is None else wanted
+    taken = await connection.fetchval(
+        "INSERT INTO ingestion.feed_run (tenant, source, feed, run, command, asserted_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, source, feed, run) DO NOTHING RETURNING run",
+        *key,
+        run,
+        command,
+        asserted_at,
+    )
+    if taken is None:
+        raise RunTaken(f"run {run} of feed {feed!r}")
+    await connection.execute(
+        "UPDATE ingestion.feed SET run = greatest(run, $4) WHERE tenant = $1 AND source = $2 AND feed = $3", *key, run
+    )
+    return Run(run, asserted_at)

@@ -1,7 +1,7 @@
 """On whose behalf a request acts. Every service asks here, and nowhere else.
 
 A service makes one :class:`Access` at start, keeps it as ``app.state.access``, and lets its routes depend on
-:func:`principal` (one tenant) or :func:`administrator`.
+:func:`principal` (one tenant), :func:`operator` (one tenant, and not just one source) or :func:`administrator`.
 """
 
 from __future__ import annotations
@@ -159,6 +159,19 @@ async def principal(request: Request) -> Principal:
     """The dependency of every route that acts for one tenant."""
     access: Access = request.app.state.access
     return await access.verify(request.headers.get("authorization"), request.headers.get("plumbline-tenant"))
+
+
+async def operator(request: Request) -> Principal:
+    """The dependency of routes that read or decide for the whole tenant: a source's key may only send."""
+    who = await principal(request)
+    if who.source is not None:
+        raise Problem(
+            403,
+            "Operators only",
+            f"The key of source {who.source!r} may only send.",
+            fix="Use an operator's key: plumbline keys create without --source.",
+        )
+    return who
 
 
 async def administrator(request: Request) -> None:

@@ -55,7 +55,7 @@ class Problem(Exception):
 
 
 def problem(status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None, **ext: Any) -> Response:
-    """An RFC 9457 problem document; ``ext`` are its further members (``fix``, ``correlation_id``, ...)."""
+    """An RFC 9457 problem document; ``ext`` are its further members (``fix``, ``correlation``, ...)."""
     body = {"type": "about:blank", "status": status, "title": title, "detail": detail, **ext}
     return Response(
         orjson.dumps(body), status, media_type="application/problem+json", headers=dict(headers) if headers else None
@@ -123,6 +123,7 @@ def install(app: FastAPI, *, make_id: Callable[[], str] = lambda: secrets.token_
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(asyncpg.DataError, _on_data_error)
     for error in DATABASE_AWAY:
         app.add_exception_handler(error, _on_database_away)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _on_defect)
@@ -144,7 +145,7 @@ def _answer(request: Request, error: Problem) -> Response:
         error.title,
         error.detail,
         headers=error.headers,
-        correlation_id=request.scope.get("correlation_id"),
+        correlation=request.scope.get("correlation_id"),
         **error.ext,
     )
 
@@ -178,6 +179,12 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 async def _on_database_away(request: Request, error: Exception) -> Response:
     logger.warning("database away", error=type(error).__name__)
     return _answer(request, unavailable("Database away", "The database did not answer."))
+
+
+async def _on_data_error(request: Request, error: Exception) -> Response:
+    # Such as a NUL in a path or query: PostgreSQL's text cannot hold it, and so nothing of ours bears that name.
+    detail = f"The request holds a value that cannot be kept: {type(error).__name__}."
+    return _answer(request, Problem(422, "Invalid request", detail, fix="Send plain text without NUL characters."))
 
 
 async def _on_defect(request: Request, _error: Exception) -> Response:

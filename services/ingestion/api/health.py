@@ -20,13 +20,14 @@ async def live() -> Response:
 
 @router.get("/health/ready")
 async def ready(request: Request, here: Parts = Depends(parts)) -> Response:
-    """200 only if the database answers and the relays work; which is wrong stands in the body."""
-    messaging = request.app.state.messaging.state()
+    """200 only if the database answers, the relays work and the calendar keeps up; what does not stands in the body."""
+    service = request.app.state.service
     try:
         await here.pool.fetchval("SELECT 1", timeout=2)
         database = True
     except DATABASE_AWAY:
         database = False
-    good = bool(database and messaging["ready"])
-    body = {"ready": good, "database": database, "messaging": messaging}
+    messaging = service.messaging.state()
+    good = bool(database and messaging["ready"] and service.calendar.fault is None)
+    body = {"ready": good, "database": database, "calendar": service.calendar.fault, "messaging": messaging}
     return Response(orjson.dumps(body), 200 if good else 503, media_type="application/json")

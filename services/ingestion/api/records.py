@@ -4,65 +4,41 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from services.ingestion.domain.envelope import NotEvents, NotJson, TooDeep, read
-from services.ingestion.domain.facts import Fact, Receipt, Rejected, Sender
-from services.ingestion.intake import BatchIdReused, digest_of
+from services.ingestion import store
+from services.ingestion.api.common import (
+    accepted,
+    answer,
+    cursor_of,
+    idempotency_key,
+    invalid,
+    of_cursor,
+    read_body,
+    sender_of,
+)
+from services.ingestion.domain.envelope import MAX_RECORDS, NotEvents, NotJson, TooDeep, TooMany, read
+from services.ingestion.domain.facts import Fact, Fault, Receipt, Rejected, Sender
+from services.ingestion.intake import digest_of
 from services.ingestion.parts import Parts, parts
-from shared.access.principal import Principal, principal
-from shared.runtime.http import Problem, correlation_id
+from shared.access.principal import Principal, operator, principal
+from shared.eventlog.model import Place, Stored
+from shared.eventlog.postgres import TenantLog
+from shared.events.catalogue import CATALOGUE, PARTITIONS, WRITERS
+from shared.kernel.identity import id_hash
+from shared.runtime.database import tenant_transaction
+from shared.runtime.http import Problem
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-MAX_RECORDS = 5_000
 _MEDIA = {"application/cloudevents+json": b"{", "application/cloudevents-batch+json": b"[", "application/json": b"{["}
-_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
 router = APIRouter()
-
-
-def sender_of(who: Principal, request: Request) -> Sender:
-    """The sender of a request's batch."""
-    return Sender(who.tenant, who.source, who.actor, correlation_id(request))
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The header ``Idempotency-Key``; raises :class:`Problem` 400 for one that cannot be kept."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise Problem(
-            400,
-            "Unusable Idempotency-Key",
-            "The header Idempotency-Key is not 1 to 200 visible ASCII characters.",
-            fix="Send a key such as a UUID.",
-        )
-    return key
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, never holding more than ``limit`` bytes of it. Raises :class:`Problem` 400, 413, 415."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem(415, "Compressed body", "The body is compressed.", fix="Send it without Content-Encoding.")
-    too_large = Problem(
-        413,
-        "Body too large",
-        f"The body is over {limit:,} bytes.",
-        fix="Send it in smaller batches.",
-        limit_bytes=limit,
-    )
-    declared = request.headers.get("content-length")
-    if declared is not None and declared.isdecimal() and int(declared) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
 
 
 def _check_media(request: Request, body: bytes) -> None:
@@ -86,9 +62,9 @@ def _check_media(request: Request, body: bytes) -> None:
         )
 
 
-def _read(body: bytes, sender: Sender, now: Any) -> list[Fact | Rejected]:
+def _read(body: bytes, sender: Sender, now: datetime) -> list[Fact | Rejected]:
     try:
-        items = read(body, sender, now)
+        return read(body, sender, now)
     except NotJson as error:
         raise Problem(400, "Not JSON", f"The body is not JSON in UTF-8: {error}.", fix="Send valid JSON.") from error
     except TooDeep as error:
@@ -97,15 +73,14 @@ def _read(body: bytes, sender: Sender, now: Any) -> list[Fact | Rejected]:
         raise Problem(
             422, "Not events", f"The JSON is {error}.", fix="Send a CloudEvent, or a list of CloudEvents."
         ) from error
-    if len(items) > MAX_RECORDS:
+    except TooMany as error:
         raise Problem(
             413,
             "Too many records",
-            f"The batch holds {len(items):,} records; at most {MAX_RECORDS:,} are taken.",
+            f"The batch holds {error}; at most {MAX_RECORDS:,} are taken.",
             fix="Send them in smaller batches.",
             limit_records=MAX_RECORDS,
-        )
-    return items
+        ) from error
 
 
 @router.post("/v1/records")
@@ -116,26 +91,16 @@ async def post_records(request: Request, who: Principal = Depends(principal), he
     _check_media(request, body)
     sender, now = sender_of(who, request), here.clock.now()
     items = _read(body, sender, now)
-    try:
-        receipt = await here.intake.accept(
-            sender,
-            key or secrets.token_hex(16),
-            items,
-            digest=digest_of(body),
-            received_at=now,
-            may_repeat=key is not None,
+    batch = key or secrets.token_hex(16)
+    receipt = await accepted(
+        lambda: here.intake.accept(
+            sender, batch, items, digest=digest_of(body), received_at=now, may_repeat=key is not None
         )
-    except BatchIdReused as error:
-        raise Problem(
-            409,
-            "Idempotency-Key used before",
-            "Another batch was sent under this Idempotency-Key.",
-            fix="Send each batch under a key of its own; repeat a batch with the same bytes.",
-        ) from error
-    return Response(orjson.dumps(answer(receipt, items)), 202, media_type="application/json")
+    )
+    return Response(orjson.dumps(told(receipt, items)), 202, media_type="application/json")
 
 
-def answer(receipt: Receipt, items: list[Fact | Rejected]) -> dict[str, Any]:
+def told(receipt: Receipt, items: Sequence[Fact | Rejected]) -> dict[str, Any]:
     """The JSON of a receipt: the sums, and what became of each item."""
     records = []
     for index, (item, result) in enumerate(zip(items, receipt.results, strict=True)):
@@ -157,3 +122,95 @@ def answer(receipt: Receipt, items: list[Fact | Rejected]) -> dict[str, Any]:
         },
         "records": records,
     }
+
+
+# --- reading ---
+
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+
+
+def _shown(record: Stored) -> dict[str, Any]:
+    return {
+        "place": str(record.place),
+        "recorded_at": record.recorded_at,
+        "record": orjson.Fragment(record.body),  # exactly the bytes of the log
+    }
+
+
+def _topic(name: str) -> str:
+    if name not in WRITERS:
+        raise invalid(Fault("topic", "is no topic", f"Send one of {', '.join(WRITERS)}."))
+    return name
+
+
+@router.get("/v1/records")
+async def get_records(
+    who: Principal = Depends(operator),
+    here: Parts = Depends(parts),
+    topic: str | None = None,
+    after: str | None = None,
+    last: Annotated[int | None, Query(ge=0, le=1_000)] = None,
+    type_: Annotated[str | None, Query(alias="type")] = None,
+    id_: Annotated[str | None, Query(alias="id")] = None,
+    source: str | None = None,
+    correlation: str | None = None,
+    limit: Limit = 100,
+) -> Response:
+    """Records of the tenant: a topic from a cursor on (``topic``, ``after``) or its last ones (``last``), one by
+    identity (``type``, ``source``, ``id``), or what belongs together (``correlation``)."""
+    log = TenantLog(here.pool, who.tenant)
+    if correlation is not None:
+        return await _correlated(log, who.tenant, correlation, limit)
+    if id_ is not None or type_ is not None:
+        return await _by_identity(log, who.tenant, type_, source, id_)
+    if topic is None:
+        fix = "Send topic; or type, source and id; or correlation."
+        raise invalid(Fault("topic", "is missing, and so is any other choice", fix))
+    if last is not None:
+        async with tenant_transaction(here.pool, who.tenant) as connection:
+            records, positions = await store.last_of(connection, _topic(topic), last)
+    else:
+        start = _positions(topic, after) if after else [0] * PARTITIONS
+        records, positions = await log.tail(_topic(topic), start, limit)
+    # A tail has no end: there is always a place to go on from.
+    return answer([_shown(record) for record in records], meta={"next": cursor_of(topic, positions)})
+
+
+def _positions(topic: str, after: str) -> list[int]:
+    of_topic, positions = of_cursor(after, str, list)
+    good = len(positions) == PARTITIONS and all(type(p) is int and 0 <= p < 2**62 for p in positions)
+    if of_topic != topic or not good:
+        raise invalid(Fault("after", "is a cursor of another list", "Send meta.next of the page before, unchanged."))
+    return [int(position) for position in positions]
+
+
+async def _correlated(log: TenantLog, tenant: str, correlation: str, limit: int) -> Response:
+    found: list[Stored] = []
+    async for record in log.correlated(tenant, correlation):
+        if len(found) == limit:
+            return answer([_shown(record) for record in found], meta={"next": None, "more": True})
+        found.append(record)
+    return answer([_shown(record) for record in found], meta={"next": None, "more": False})
+
+
+async def _by_identity(
+    log: TenantLog, tenant: str, type_: str | None, source: str | None, record_id: str | None
+) -> Response:
+    row = CATALOGUE.get(type_ or "")
+    if row is None or source is None or record_id is None:
+        fix = "Send type (a record type), source and id together."
+        raise invalid(Fault("type" if row is None else "id", "is missing or unknown", fix))
+    found = await log.by_identity(row.topic, id_hash(tenant, source, record_id))
+    return answer([_shown(found)] if found else [], meta={"next": None})
+
+
+@router.get("/v1/records/{topic}/{partition}/{position}")
+async def get_record(
+    topic: str, partition: int, position: int, who: Principal = Depends(operator), here: Parts = Depends(parts)
+) -> Response:
+    """The record at a place."""
+    known = topic in WRITERS and 0 <= partition < PARTITIONS and 0 < position < 2**62
+    found = await TenantLog(here.pool, who.tenant).at(Place(topic, partition, position)) if known else None
+    if found is None:
+        raise Problem(404, "No such record", f"There is no record of yours at {topic}/{partition}/{position}.")
+    return answer(_shown(found))

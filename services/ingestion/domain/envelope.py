@@ -1,8 +1,7 @@
 """From the JSON that a sender wrote to facts and rejects. Pure: bytes and the present instant in, drafts out.
 
 A batch is validated once, as a whole, straight from its bytes. Only if something in it is wrong is it looked at item by
-item: the good ones are validated again without the others, and each bad one becomes a reject that names the field, the
-reason and the fix, and keeps the sender's own bytes.
+item, and each bad one becomes a reject that names the field, the reason and the fix, and keeps the sender's own bytes.
 """
 
 from __future__ import annotations
@@ -23,8 +22,13 @@ from shared.events.catalogue import CATALOGUE, Kind
 from shared.events.feeds import FeedObserved
 from shared.events.record import MAX_BYTES, Assertion, Context, FactDrafter, RecordTooLarge
 
+MAX_RECORDS = 5_000
 MAX_DEPTH = 32
 MAX_FAULTS = 10
+"""Faults of one item that are told."""
+_COUNTED_FAULTS_MAX = 1_000
+MAX_ITEM_BYTES = 8 * MAX_BYTES
+"""Of one item as it was sent: blanks and escapes come off, but this is no record any more."""
 AHEAD = timedelta(days=1)
 """How far ahead a source's clock may be: what claims to be later is a mistake, and would outrank all that follows."""
 OWN_SOURCES = "plumbline."
@@ -44,6 +48,10 @@ class TooDeep(ValueError):
 
 class NotEvents(ValueError):
     """The JSON is neither one event nor a list of them."""
+
+
+class TooMany(ValueError):
+    """The list holds more than :data:`MAX_RECORDS` items."""
 
 
 class Envelope(BaseModel):
@@ -87,37 +95,43 @@ EVENTS: dict[str, type[Envelope]] = {
 }
 """What may be sent: wire type -> model of the whole event."""
 _EVENT = Annotated[Union[tuple(EVENTS.values())], Field(discriminator="type")]  # type: ignore[valid-type]  # noqa: UP007
-_LIST: TypeAdapter[list[Any]] = TypeAdapter(list[_EVENT])  # type: ignore[valid-type]
+_ONE: TypeAdapter[Any] = TypeAdapter(_EVENT)  # type: ignore[arg-type]
+_LIST: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[_EVENT], Field(max_length=MAX_RECORDS)])  # type: ignore[valid-type,arg-type]
 
 
 class Batch:
     """The items of one body, in order: each an event (an :class:`Envelope`) or the faults that keep it from being one.
 
-    Raises :class:`NotJson`, :class:`TooDeep`, :class:`NotEvents`.
+    Raises :class:`NotJson`, :class:`TooDeep`, :class:`NotEvents`, :class:`TooMany`.
     """
 
     def __init__(self, body: bytes) -> None:
         single = body.lstrip(b" \t\r\n")[:1] == b"{"
         self._body = b"[" + body + b"]" if single else body
-        try:
-            self.items: list[Any] = _LIST.validate_json(self._body)
-        except ValidationError as error:
-            self.items = self._one_by_one(error)
+        self.items: list[Any] = self._all_at_once() or [
+            self._item(value, raw) for value, raw in zip(self.values, self.raw, strict=True)
+        ]
         if single and len(self.items) != 1:
             raise NotJson("two JSON values where one was expected")  # `{}, {}`: a list only inside our own brackets
 
-    def _one_by_one(self, error: ValidationError) -> list[Any]:
-        values = self.values
-        faults: dict[int, list[Fault]] = {}
-        for detail in error.errors(include_url=False, include_input=False):
-            if not detail["loc"]:
-                raise NotJson(detail["msg"])  # our two readers differ: believe the stricter
-            index = int(detail["loc"][0])
-            if len(found := faults.setdefault(index, [])) < MAX_FAULTS:
-                found.append(fault_of({**detail, "loc": detail["loc"][1:]}, values[index], tuple(EVENTS)))
-        good = [raw for n, raw in enumerate(self.raw) if n not in faults]
-        events = iter(_LIST.validate_json(b"[" + b",".join(good) + b"]"))
-        return [faults[n] if n in faults else next(events) for n in range(len(values))]
+    def _all_at_once(self) -> list[Any] | None:
+        try:
+            return _LIST.validate_json(self._body)
+        except ValidationError:
+            return None  # and the error, which may be larger than the body, is gone before we look closer
+
+    @staticmethod
+    def _item(value: Any, raw: bytes) -> Any:
+        if len(raw) > MAX_ITEM_BYTES:
+            return [Fault("", f"has {len(raw):,} bytes", f"Send less than {MAX_BYTES:,} bytes in one record.")]
+        try:
+            return _ONE.validate_json(raw)
+        except ValidationError as error:
+            if error.error_count() > _COUNTED_FAULTS_MAX:
+                fix = "Send the fields of the type, and no others."
+                return [Fault("", f"has {error.error_count():,} faults", fix)]
+            details = error.errors(include_url=False, include_input=False)
+            return [fault_of(detail, value, tuple(EVENTS)) for detail in details[:MAX_FAULTS]]
 
     @cached_property
     def values(self) -> list[Any]:
@@ -131,6 +145,8 @@ class Batch:
             raise NotJson(str(error)) from error
         if not isinstance(values, list):
             raise NotEvents("neither an object nor a list")
+        if len(values) > MAX_RECORDS:
+            raise TooMany(f"{len(values):,} records")
         if deeper_than(values, MAX_DEPTH):
             raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
         return values
@@ -174,18 +190,29 @@ def deeper_than(value: Any, depth: int) -> bool:
     return True
 
 
-def read(body: bytes, sender: Sender, now: datetime) -> list[Fact | Rejected]:
-    """What a body holds, item by item, in order. ``now``: the time at the edge, the assertion of what asserts none.
+def read(
+    body: bytes,
+    sender: Sender,
+    now: datetime,
+    *,
+    asserted_at: datetime | None = None,
+    causation_id: str | None = None,
+    origin: tuple[str | None, str | None] = (None, None),
+) -> list[Fact | Rejected]:
+    """What a body holds, item by item, in order.
 
-    Raises :class:`NotJson`, :class:`TooDeep`, :class:`NotEvents`; for anything that is an item it never raises.
+    ``now``: the time at the edge. ``asserted_at``: what the items assert that assert nothing themselves (left out:
+    ``now``); ``causation_id`` and ``origin`` (document, locator): what all of them name.
+
+    Raises what :class:`Batch` raises; for anything that is an item it never raises.
     """
     batch = Batch(body)
-    desk = _Desk(sender, now)
+    desk = _Desk(sender, now, asserted_at or now, causation_id, origin)
     read_items: list[Fact | Rejected] = []
     for n, item in enumerate(batch.items):
         judged = item if isinstance(item, list) else desk.judge(item)
         read_items.append(
-            _rejected(batch.values[n], batch.raw[n], judged, sender) if isinstance(judged, list) else judged
+            _rejected(batch.values[n], batch.raw[n], judged, sender, origin) if isinstance(judged, list) else judged
         )
     return read_items
 
@@ -193,11 +220,20 @@ def read(body: bytes, sender: Sender, now: datetime) -> list[Fact | Rejected]:
 class _Desk:
     """Judges well-formed events of one sender at one instant."""
 
-    def __init__(self, sender: Sender, now: datetime) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        now: datetime,
+        asserted_at: datetime,
+        causation_id: str | None,
+        origin: tuple[str | None, str | None],
+    ) -> None:
         self._sender = sender
-        self._now = now
+        self._asserted_at = asserted_at
         self._limit = now + AHEAD
-        self._drafter = FactDrafter(sender.tenant, Context(sender.actor, sender.correlation_id), Assertion(now))
+        self._document, self._locator = origin
+        context = Context(sender.actor, sender.correlation_id, causation_id, sender.trace_parent)
+        self._drafter = FactDrafter(sender.tenant, context, Assertion(asserted_at))
 
     def judge(self, event: Any) -> Fact | list[Fault]:
         if event.source != self._sender.source or event.tenant is not None:
@@ -206,7 +242,7 @@ class _Desk:
                 return [fault]
         assertion = None
         if event.assertedat is not None or event.run is not None:
-            assertion = Assertion(event.assertedat or self._now, event.run or 0)
+            assertion = Assertion(event.assertedat or self._asserted_at, event.run or 0)
             if assertion.asserted_at > self._limit:
                 return [_ahead("assertedat")]
         if event.time > self._limit:
@@ -223,6 +259,8 @@ class _Desk:
                 subject=event.subject,
                 assertion=assertion,
                 trace_parent=event.traceparent,
+                origin_document=self._document,
+                origin_locator=self._locator,
             )
         except RecordTooLarge as error:
             return [Fault("data", f"makes a record of {error}", f"Send less than {MAX_BYTES:,} bytes in one record.")]
@@ -258,7 +296,9 @@ def _ahead(field: str) -> Fault:
     return Fault(field, "lies more than one day ahead", "Correct the date, or the sender's clock.")
 
 
-def _rejected(value: Any, raw: bytes, faults: Sequence[Fault], sender: Sender) -> Rejected:
+def _rejected(
+    value: Any, raw: bytes, faults: Sequence[Fault], sender: Sender, origin: tuple[str | None, str | None]
+) -> Rejected:
     fields = value if isinstance(value, dict) else {}
     claimed = _text(fields.get("source")) or ""
     return Rejected(
@@ -267,6 +307,8 @@ def _rejected(value: Any, raw: bytes, faults: Sequence[Fault], sender: Sender) -
         type=_text(fields.get("type")),
         item=raw,
         faults=faults,
+        origin_document=origin[0],
+        origin_locator=origin[1],
     )
 
 

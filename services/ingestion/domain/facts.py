@@ -58,6 +58,8 @@ class Sender:
     """The source that the key owns; ``None``: an operator, for any source."""
     actor: str
     correlation_id: str
+    trace_parent: str | None = None
+    """The request's W3C trace context, for events that bring none of their own."""
 
     @property
     def scope(self) -> str:

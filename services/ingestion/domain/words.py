@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -107,8 +108,8 @@ def unknown_type(given: Any, sendable: Sequence[str]) -> Fault:
         return Fault("type", "is missing or not text", f"Send one of {', '.join(sendable)}.")
     row = CATALOGUE.get(given)
     if row is None:
-        close = difflib.get_close_matches(given[:_PATH_MAX], sendable, 1)
-        fix = f"Did you mean {close[0]}?" if close else f"Send one of {', '.join(sendable)}."
+        close = _closest(given[:_PATH_MAX], tuple(sendable))
+        fix = f"Did you mean {close}?" if close else f"Send one of {', '.join(sendable)}."
         return Fault("type", "is no record type", fix)
     if row.kind is Kind.DERIVED:
         return Fault("type", "is computed here and not sent", "Remove the item.")
@@ -116,6 +117,11 @@ def unknown_type(given: Any, sendable: Sequence[str]) -> Fault:
         where = {"mappings": "POST /v1/mappings", "settings": "PUT /v1/settings/{key}"}.get(row.topic)
         return Fault("type", "is a decision, not a fact", f"Use {where}." if where else "Remove the item.")
     return Fault("type", "is written by the service itself", "Remove the item.")
+
+
+@lru_cache(maxsize=4096)  # a file with a wrong column has it in every row
+def _closest(name: str, names: tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, names, 1)), None)
 
 
 def _model_of(item: Any) -> type[BaseModel] | None:
@@ -133,8 +139,8 @@ def _description(field: str, item: Any) -> str:
 def _remove(field: str, item: Any) -> str:
     model, (head, _, name) = _model_of(item), field.rpartition(".")
     if head == "data" and model is not None:
-        close = difflib.get_close_matches(name, model.model_fields, 1)
-        return f"Did you mean {close[0]}?" if close else f"Remove it; there are {', '.join(model.model_fields)}."
+        close = _closest(name, tuple(model.model_fields))
+        return f"Did you mean {close}?" if close else f"Remove it; there are {', '.join(model.model_fields)}."
     return "Remove it."
 
 

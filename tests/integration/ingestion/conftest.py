@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from services.ingestion.app import DECIDED, routes
 from services.ingestion.intake import Intake
 from services.ingestion.parts import Parts
+from services.ingestion.standing import Standing
 from shared.access import directory
 from shared.access.principal import Access, AccessSecrets
 from shared.eventlog.postgres import Appender
@@ -90,7 +91,7 @@ async def ingestion(database: Database) -> AsyncIterator[Ingestion]:
         writers = {topic: await stack.enter_async_context(Appender(pool, topic)) for topic in DECIDED}
         app = routes(FastAPI())
         app.state.access = access
-        app.state.parts = parts = Parts(pool, access, intake, writers, Documents(master), master, clock)
+        app.state.parts = parts = Parts(pool, access, intake, writers, Standing(pool), Documents(master), master, clock)
         for tenant in (TENANT, OTHER):
             await directory.add_tenant(pool, tenant, tenant, "Europe/Berlin")
         http = await stack.enter_async_context(in_process(app))

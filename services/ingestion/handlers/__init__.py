@@ -1,0 +1,1 @@
+"""Commands: load what stands, decide, append."""

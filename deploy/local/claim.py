@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -15,7 +16,8 @@ from deploy.local.errors import PlatformError
 from deploy.local.home import Home, read_json
 
 DISK_FREE_BYTES_MIN = 1_000_000_000
-_GRACE_S = 10
+_GRACE_S = 10.0
+_POLL_S = 0.05
 
 
 def claim(home: Home) -> int:
@@ -52,7 +54,7 @@ def _locked(lock: int) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            time.sleep(0.05)
+            time.sleep(_POLL_S)
     return False
 
 
@@ -98,13 +100,29 @@ def end_left_behind(home: Home, supervisor: int | None = None) -> int:
                 left.append(process)
         except psutil.Error:
             continue
-    _, stubborn = psutil.wait_procs(left, timeout=_GRACE_S)
-    for process in stubborn:
-        process.kill()
-    psutil.wait_procs(stubborn, timeout=_GRACE_S)
+    for process in _still_running(left):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     home.status.unlink(missing_ok=True)
     home.endpoints.unlink(missing_ok=True)
     return len(left)
+
+
+def _still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended after the time of grace. One that nobody has reaped yet has ended."""
+    for _ in range(int(_GRACE_S / _POLL_S)):
+        processes = [process for process in processes if _runs(process)]
+        if not processes:
+            break
+        time.sleep(_POLL_S)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def main() -> None:

@@ -44,6 +44,18 @@ def until(true: Callable[[], Any], what: str, timeout_s: float = 30) -> Any:
     return found
 
 
+def gone(pids: dict[str, int]) -> bool:
+    """Whether all have ended; one that nobody has reaped yet has."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(runs(pid) for pid in pids.values())
+
+
 def plumbline(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PLUMBLINE, *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=60
@@ -118,7 +130,7 @@ def test_everything_runs_is_told_of_and_ends_in_order(running: Running) -> None:
     stopped = plumbline(home, "down")
     assert stopped.returncode == 0, stopped.stderr
     running.process.wait(timeout=10)
-    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    assert gone(pids)
     assert not home.endpoints.exists()
     absent = plumbline(home, "status")
     assert (absent.returncode, "plumbline up" in absent.stderr) == (3, True)
@@ -135,7 +147,7 @@ def test_secrets_are_for_their_owner_alone(started_once: Home) -> None:
 def test_killing_the_supervisor_leaves_no_process_and_the_next_start_keeps_ports_and_data(running: Running) -> None:
     pids, ports = running.pids(), read_json(running.home.ports)
     running.end(signal.SIGKILL)
-    until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), "all children ended")
+    until(lambda: gone(pids), "all children ended")
     again = Running(running.home).ready()
     assert read_json(running.home.ports) == ports
     said = again.end()
@@ -188,7 +200,7 @@ def test_each_way_to_end_a_supervisor_ends_its_services(
     pids = running.pids()
     running.end(number)
     assert running.process.returncode == (-number if number == signal.SIGKILL else 0)
-    until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), "all services ended", 5)
+    until(lambda: gone(pids), "all services ended", 5)
 
 
 async def test_external_servers_replace_the_embedded_ones_and_nothing_else_changes(

@@ -350,8 +350,10 @@ class ConsumerLoop:
         _log.error("consumer stopped", consumer=self._consumer.name, reason=reason)
 
     def _note_fault(self, error: Exception) -> None:
-        self._fault = f"{type(error).__name__}: {error}"
-        _log.warning("consumer waits", consumer=self._consumer.name, fault=self._fault)
+        fault = f"{type(error).__name__}: {error}"
+        if fault != self._fault:
+            _log.warning("consumer waits", consumer=self._consumer.name, fault=fault)
+        self._fault = fault
 
     @property
     def _ended(self) -> bool:

@@ -71,6 +71,10 @@ class RelayMarks(Protocol):
         """The partitions that have something to relay."""
         ...
 
+    async def with_news(self, topics: Sequence[str]) -> list[str]:
+        """Those of the topics that have something to relay."""
+        ...
+
     async def pages(
         self, topic: str, news: Sequence[News], records_max: int, bytes_max: int
     ) -> dict[int, list[Stored]]:

@@ -168,6 +168,10 @@ SELECT h.partition, r.position, h.position
   FROM log.head h JOIN log.relay r USING (topic, partition)
  WHERE h.topic = $1 AND h.position > r.position
  ORDER BY h.partition"""
+_WITH_NEWS = """
+SELECT DISTINCT h.topic
+  FROM log.head h JOIN log.relay r USING (topic, partition)
+ WHERE h.topic = ANY ($1::text[]) AND h.position > r.position"""
 # The sum runs over the bytes before a record: the first one of a partition is always read.
 _PAGES = """
 SELECT m.partition, r.position, r.tenant, r.recorded_at, r.body
@@ -199,6 +203,9 @@ class PostgresRelayMarks:
 
     async def news(self, topic: str) -> list[News]:
         return [News(*row) for row in await self._pool.fetch(_NEWS, topic)]
+
+    async def with_news(self, topics: Sequence[str]) -> list[str]:
+        return [row[0] for row in await self._pool.fetch(_WITH_NEWS, topics)]
 
     async def pages(
         self, topic: str, news: Sequence[News], records_max: int, bytes_max: int

@@ -17,7 +17,7 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import KafkaFeed, KafkaProducer
 from shared.messaging.loop import ConsumerLoop
 from shared.messaging.postgres import PostgresRelayMarks, PostgresStore
-from shared.messaging.relay import Relay
+from shared.messaging.relay import Relay, Watch
 from shared.runtime.clock import Clock, SystemClock
 
 STOP_S = 10.0
@@ -53,6 +53,7 @@ class Messaging:
         self._random = random or SystemRandom()
         self._producer: KafkaProducer | None = None
         self._relays: dict[str, Relay] = {}
+        self._watch: Watch | None = None
         self._loops: list[tuple[ConsumerLoop, KafkaFeed]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._crashed: dict[str, str] = {}
@@ -76,6 +77,9 @@ class Messaging:
                 topic, marks, self._producer, owner=owner, epoch=current, clock=self._clock, random=self._random
             )
             self._spawn(f"relay {topic}", self._relays[topic].run())
+        if self._relays:
+            self._watch = Watch(self._relays, marks, random=self._random)
+            self._spawn("watch", self._watch.run())
         for consumer in self._consumers:
             loop, feed = self._pair(consumer, current)
             self._loops.append((loop, feed))
@@ -118,6 +122,8 @@ class Messaging:
         for loop, feed in self._loops:
             feed.stop()
             loop.stop()
+        if self._watch is not None:
+            self._watch.stop()
         for relay in self._relays.values():
             relay.stop()
         if self._tasks:

@@ -6,11 +6,12 @@ in which it is given its cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from shared.events.contracts import Recurring, Terms
 from shared.events.discrepancies import Source
@@ -258,35 +259,59 @@ class Incomplete:
     """``INV-7: 3 of 12 lines``."""
 
 
+class Lines(NamedTuple):
+    """What is here of the lines of one version of a document."""
+
+    here: int
+    complete: bool
+    """All that the header counts are here, and its digest (if it has one) agrees."""
+    cells: tuple[Cell, ...] = ()
+
+
 def documents(cells: Iterable[Cell]) -> tuple[list[Document], list[Incomplete]]:
     """The documents that count and those that wait, from the ``invoice``, ``invoice_line`` and ``invoice_void`` cells
     of each document concerned *and* of each document that one of them corrects."""
-    headers: dict[tuple[str, str], list[Cell]] = {}
+    headers: list[Cell] = []
     lines: dict[tuple[str, str, int], list[Cell]] = {}
     voids: dict[tuple[str, str], int] = {}
     for cell in cells:
         value, document = cell.value or {}, (cell.key[0], cell.key[1])
         if cell.kind == "invoice":
-            headers.setdefault(document, []).append(cell)
+            headers.append(cell)
         elif cell.kind == "invoice_line":
             lines.setdefault((*document, value["version"]), []).append(cell)
         elif cell.kind == "invoice_void":
             voids[document] = value["version"]
+
+    def lines_of(header: Cell) -> Lines:
+        key = (header.key[0], header.key[1], _version(header))
+        mine = sorted(lines.get(key, ()), key=lambda cell: cell.key)
+        return Lines(len(mine), _complete(header, mine), tuple(mine))
+
+    return standing(headers, voids, lines_of)
+
+
+def standing(
+    headers: Iterable[Cell], voids: abc.Mapping[tuple[str, str], int], lines_of: Callable[[Cell], Lines]
+) -> tuple[list[Document], list[Incomplete]]:
+    """As :func:`documents`, for whoever keeps count of a document's lines without having them at hand."""
+    versions: dict[tuple[str, str], list[Cell]] = {}
+    for header in headers:
+        versions.setdefault((header.key[0], header.key[1]), []).append(header)
     counting: list[Document] = []
     waiting: list[Incomplete] = []
-    for document in sorted(headers):
+    for document in sorted(versions):
         void = voids.get(document, 0)
-        for header in sorted(headers[document], key=lambda cell: -_version(cell)):
+        for header in sorted(versions[document], key=lambda cell: -_version(cell)):
             if _version(header) <= void:
                 break
-            mine = sorted(lines.get((*document, _version(header)), ()), key=lambda cell: cell.key)
-            if _complete(header, mine):
-                counting.append(_document(header, tuple(mine)))
+            lines = lines_of(header)
+            if lines.complete:
+                counting.append(_document(header, lines.cells))
                 break
-            waiting.append(_incomplete(header, len(mine)))
+            waiting.append(_incomplete(header, lines.here))
     # What corrected an invoice that was never billed corrects nothing.
-    standing = {(document.source, document.invoice) for document in counting}
-    gone = voids.keys() - standing
+    gone = voids.keys() - {(document.source, document.invoice) for document in counting}
     return [d for d in counting if d.corrects is None or (d.source, d.corrects) not in gone], waiting
 
 

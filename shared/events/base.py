@@ -44,7 +44,7 @@ def _no_float(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError('a JSON number with a fraction is a binary float; send it as a string, such as "12.40"')
     if isinstance(value, bool):
-        raise ValueError('a decimal is needed, such as "12.40"')
+        raise ValueError('is not a decimal; send it as a string, such as "12.40"')
     return value
 
 
@@ -58,7 +58,7 @@ def _known_zone(name: str) -> str:
     try:
         zone(name)
     except Exception as error:
-        raise ValueError("not an IANA time zone, such as Europe/Berlin") from error
+        raise ValueError("is not an IANA time zone; send one such as Europe/Berlin") from error
     return name
 
 

@@ -32,9 +32,9 @@ _CONTEXT = Context(prec=60)
 
 # ISO 4217 minor units that differ from 2 (rating.md section 9).
 _EXPONENTS: dict[str, int] = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    **dict.fromkeys(["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"], 0),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
 }
 
 
@@ -70,7 +70,7 @@ def split_largest_remainder(total: Decimal, weights: Sequence[Decimal], scale: i
     if not weights:
         return []
     sign = -1 if total < 0 else 1
-    units = int(abs(total).scaleb(scale))
+    units = int(_CONTEXT.scaleb(_CONTEXT.abs(total), scale))
     shares = [Fraction(w) for w in weights]
     whole = sum(shares)
     if whole == 0:
@@ -80,10 +80,10 @@ def split_largest_remainder(total: Decimal, weights: Sequence[Decimal], scale: i
     order = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
     for i in order[: units - sum(parts)]:
         parts[i] += 1
-    return [Decimal(sign * p).scaleb(-scale) for p in parts]
+    return [_CONTEXT.scaleb(Decimal(sign * p), -scale) for p in parts]
 
 
 def amount_text(value: Decimal, currency: str) -> str:
     """An amount with its currency's own decimals, as in ``56.00``; more decimals than that are kept, never cut."""
-    places = max(exponent(currency), -int(value.normalize().as_tuple().exponent))
+    places = max(exponent(currency), -int(value.normalize(_CONTEXT).as_tuple().exponent))
     return format(value.quantize(Decimal(1).scaleb(-places), context=_CONTEXT), "f")

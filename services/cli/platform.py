@@ -67,22 +67,49 @@ def _detached(home: Home, out: Output) -> None:
             stderr=output,
             start_new_session=True,
         )
+    said: list[str] = []
     try:
         with log.open() as lines:
-            while process.poll() is None:
-                for line in lines:
-                    out.note(line.rstrip("\n"))
+            ended = False
+            while not ended:
+                ended = process.poll() is not None  # asked first, so that its last words are read after it ended
+                said += [line.rstrip("\n") for line in lines]
                 status = read_json(home.status) or {}
                 if status.get("pid") == process.pid and status.get("state") == "ready":
+                    _tell_progress(said, out)
                     out.note(f"ready, in the background as process {process.pid}; `plumbline down` stops it")
                     return
+                said = _tell_progress(said, out)
                 time.sleep(_POLL_S)
-            raise Fault(
-                lines.read().strip().removeprefix("error: ") or "it ended while starting", exit=Exit.UNREACHABLE
-            )
     except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
         raise
+    raise fault_of(said)
+
+
+def _tell_progress(said: list[str], out: Output) -> list[str]:
+    """Show the lines of progress; what is left begins with the error that ended it, if one did."""
+    while said and not said[0].startswith("error: "):
+        out.note(said.pop(0))
+    return said
+
+
+def fault_of(said: list[str]) -> Fault:
+    """The supervisor's error as it was said, line by line, as a fault."""
+    parts: dict[str, str | None] = {"where": None, "fix": None}
+    what = []
+    for line in said:
+        name, _, text = line.strip().partition(": ")
+        if line.startswith("  ") and name in parts:
+            parts[name] = text
+        else:
+            what.append(line)
+    return Fault(
+        "\n".join(what).removeprefix("error: ") or "it ended while starting",
+        where=parts["where"],
+        fix=parts["fix"],
+        exit=Exit.UNREACHABLE,
+    )
 
 
 def down() -> None:

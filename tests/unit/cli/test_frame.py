@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from deploy.local.errors import PlatformError
 from deploy.local.home import Home, write_atomically
 from services.cli import main as front
+from services.cli import platform
 from services.cli.api import Api
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame
@@ -62,6 +64,13 @@ def test_with_json_a_fault_is_a_document_on_stderr(
     monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path))
     assert run(monkeypatch, "status", "--json") == 3
     assert json.loads(capsys.readouterr().err)["fix"] == "`plumbline up` starts it"
+
+
+def test_an_error_of_the_supervisor_in_the_background_is_told_as_if_it_had_been_in_front() -> None:
+    error = PlatformError("port 80 is taken\n    by another", where="127.0.0.1:80", fix="stop it: or pin another")
+    fault = platform.fault_of(error.lines().splitlines())
+    assert fault.parts() == {"error": str(error), "where": error.where, "fix": error.fix}
+    assert fault.exit == Exit.UNREACHABLE
 
 
 def test_an_unknown_option_is_a_usage_error(

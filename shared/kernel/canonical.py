@@ -34,7 +34,7 @@ def _default(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """Canonical JSON of ``value``: dicts with string keys, lists, strings, ints, bools, None, Decimals, dates, instants.
+    """Canonical JSON of dicts with string keys, lists, strings, ints, bools, None, Decimals, dates and instants.
 
     Raises ``TypeError`` for anything else. Floats never belong here: models refuse them at the door.
     """

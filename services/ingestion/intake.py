@@ -192,7 +192,7 @@ class Intake:
             )
             for index, reject in zip(indexes, rejects, strict=True)
         ]
-        faults = [orjson.dumps(list(reject.faults)) for reject in rejects]
+        faults = [orjson.dumps([tuple(fault) for fault in reject.faults]) for reject in rejects]
         return UnitOfRejects(sender, batch, told, source, piece, received_at, indexes, rejects, sealed, faults)
 
     def _appending(self, topic: str) -> Any:

@@ -181,8 +181,6 @@ def _sending(row: Any) -> Sending:
 
 # --- what is shown ---
 
-STATES = ("unrouted", "planned", "sending", "sent", "failed")
-
 _LIST = """
 SELECT * FROM (
   SELECT i.intent, i.stream, i.version, i.type, i.place, i.recorded_at, i.attempt, i.due_at, i.payload,

@@ -81,7 +81,10 @@ class VaultSigner:
 def http_client() -> httpx.AsyncClient:
     """A client with kept-alive connections, the system's certificate authorities, and no redirects: a redirect would
     take a signed message to an address that nobody has set."""
+    # A proxy of the environment serves the way out, and never the way to this machine itself.
+    loopback = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
     return httpx.AsyncClient(
+        mounts=loopback,
         verify=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         follow_redirects=False,
         limits=httpx.Limits(max_connections=256, max_keepalive_connections=128, keepalive_expiry=60),

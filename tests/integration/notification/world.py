@@ -29,6 +29,7 @@ from shared.events.record import Context, draft_decision, draft_derived
 from shared.events.settings import SettingChanged
 from shared.kernel.identity import derived_id, stream_id
 from shared.messaging.loop import ConsumerLoop
+from shared.messaging.ports import Message, Partition
 from shared.messaging.postgres import PostgresStore
 from shared.runtime.clock import SystemClock
 from shared.runtime.database import open_pool
@@ -157,6 +158,12 @@ class World:
         async with tasks_of(loop.run()):
             await self.folded()
             loop.stop()
+
+    async def message(self, stream: UUID) -> Message:
+        """The newest record of a discrepancy as Kafka brings it."""
+        newest = (await PostgresLog(self.work).stream("discrepancies", stream))[-1]
+        topic, partition, position = newest.place
+        return Message(Partition(topic, partition), position, 1, newest.body)
 
     async def states(self, tenant: str) -> dict[str, int]:
         rows = await self.work.fetch(

@@ -1,7 +1,7 @@
 """Migrations: numbered SQL files of each room, run in order by an administrator, each in one transaction.
 
-``docs/decisions/0003-migrations-are-sql-files.md`` says why this is no framework. Files are never edited once landed: the
-stored digest is compared, and a database that a newer release has touched is refused.
+``docs/decisions/0003-migrations-are-sql-files.md`` says why this is no framework. Files are never edited once landed:
+the stored digest is compared, and a database that a newer release has touched is refused.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def migrations(root: Path = ROOT) -> list[Migration]:
 
 
 def logins() -> list[str]:
-    """Every login role: ``plumbline_<service>_api`` serves requests under row-level security, ``plumbline_<service>_work``
-    runs consumers over all tenants."""
+    """Every login role: ``plumbline_<service>_api`` serves requests under row-level security,
+    ``plumbline_<service>_work`` runs consumers over all tenants."""
     return [f"plumbline_{service}_{kind}" for service in SERVICES for kind in ("api", "work")]
 
 
@@ -74,7 +74,8 @@ async def _roles(connection: asyncpg.Connection, passwords: dict[str, str]) -> N
         for kind, bypass in (("api", "NOBYPASSRLS"), ("work", "BYPASSRLS")):
             login = f"{group}_{kind}"
             if login not in existing:
-                await connection.execute(f"CREATE ROLE {login} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {bypass} IN ROLE {group}")
+                rights = f"LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {bypass} IN ROLE {group}"
+                await connection.execute(f"CREATE ROLE {login} {rights}")
             # token_urlsafe holds no quote; anything else is refused before it reaches SQL.
             if not re.fullmatch(r"[A-Za-z0-9_-]{20,100}", passwords[login]):
                 raise MigrationRefused(f"the password of {login} must be 20 to 100 letters, digits, - or _")
@@ -94,8 +95,8 @@ async def migrate(admin_url: str, passwords: dict[str, str], *, root: Path = ROO
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await _roles(connection, passwords)
         await connection.execute(
-            "CREATE SCHEMA IF NOT EXISTS plumbline; CREATE TABLE IF NOT EXISTS plumbline.migration"
-            " (room text, name text, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, name))"
+            "CREATE SCHEMA IF NOT EXISTS plumbline; CREATE TABLE IF NOT EXISTS plumbline.migration (room text, name text,"
+            " digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, name))"
         )
         applied = {
             (row["room"], row["name"]): row["digest"]
@@ -106,8 +107,8 @@ async def migrate(admin_url: str, passwords: dict[str, str], *, root: Path = ROO
         if unknown:
             room, name = unknown[0]
             raise MigrationRefused(
-                f"this database was written by a newer release: it holds migration {room}/{name}, which this one does not know."
-                " Use that release, or point PLUMBLINE_DATABASE_URL at another database (embedded: move var/ away)"
+                f"this database was written by a newer release: it holds migration {room}/{name}, which this one does not"
+                " know. Use that release, or point PLUMBLINE_DATABASE_URL at another database (embedded: move var/ away)"
             )
         count = 0
         for migration in wanted:

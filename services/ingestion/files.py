@@ -43,8 +43,6 @@ GROUPS_SHOWN = 50
 _DECISIONS_AT_ONCE = 16
 _FULL_TRIES = 6
 _FULL_PAUSE_S = 0.5
-_WHOLE = 0
-"""The row of what the file says as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +133,17 @@ async def ingest(here: Parts, upload: Upload, spool: Spool, zone: str) -> dict[s
 
 
 def _survey(profile: Profile, spool: Spool, zone: str) -> Survey:
-    with spool.text() as lines:
-        table = Table(lines, profile.delimiter)
-        survey = Survey(Layout(profile, table.header), zone)
-        for row in table.rows():
-            survey.add(row)
-        return survey
+    table = Table(spool.lines(), profile.delimiter)
+    survey = Survey(Layout(profile, table.header), zone)
+    for row in table.rows():
+        survey.add(row)
+    return survey
 
 
 def _chunks(rows: Rows, spool: Spool) -> Iterator[list[Record]]:
-    with spool.text() as lines:
-        found = Table(lines, rows.layout.profile.delimiter).rows()
-        while part := list(islice(found, CHUNK_ROWS)):
-            yield [record for row in part for record in rows.make(row)]
+    found = Table(spool.lines(), rows.layout.profile.delimiter).rows()
+    while part := list(islice(found, CHUNK_ROWS)):
+        yield [record for row in part for record in rows.make(row)]
     headers = rows.headers()
     while heads := list(islice(headers, CHUNK_ROWS)):
         yield heads
@@ -256,7 +252,7 @@ class _Work:
                 time=record.time,
                 data=record.data,
                 origin_document=self._document,
-                origin_locator=f"row={record.row}",
+                origin_locator=f"row={record.row}" if record.row else None,
             )
         except RecordTooLarge as error:
             fault = Fault("data", f"makes a record of {error}", "Shorten the row.")
@@ -318,7 +314,7 @@ class _Work:
             feed=feed, run=self._run.number, asserted_at=self._run.asserted_at, covers_from=start, covers_to=end
         )
         record_id = f"{feed}/{said}@{self._run.number}"
-        item = self._item(Made(_WHOLE, "feed.observed.v1", record_id, self._run.asserted_at, observed, Private()))
+        item = self._item(Made(0, "feed.observed.v1", record_id, self._run.asserted_at, observed, Private()))
         await self._accept(f"{self._upload.batch}:complete", f"{self._document}:{said}", [(0, item)])
         return {"observed": said}
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
 from tempfile import SpooledTemporaryFile
 from typing import IO, Self
 
@@ -43,6 +42,7 @@ class Spool:
         self.limit_bytes = limit_bytes
         self._file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
         self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._reading: io.TextIOWrapper | None = None
         self._lines = 1
         self.size = 0
 
@@ -50,6 +50,7 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_reading()
         self._file.close()
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> None:
@@ -69,15 +70,18 @@ class Spool:
         self._file.seek(0)
         return self._file.read()
 
-    @contextmanager
-    def text(self) -> Iterator[Iterator[str]]:
-        """Its lines, from the first, with their ends as they are; a byte order mark is passed over."""
+    def lines(self) -> Iterable[str]:
+        """Its lines, from the first, with their ends as they are; a byte order mark is passed over. One reading at a
+        time: the next call ends the one before."""
+        self._end_reading()
         self._file.seek(0)
-        wrapped = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
-        try:
-            yield wrapped
-        finally:
-            wrapped.detach()  # its end must not close the file
+        self._reading = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
+        return self._reading
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.detach()  # its end must not close the file
+            self._reading = None
 
     def _look(self, chunk: bytes) -> None:
         for magic, (kind, fix) in _BINARY.items():

@@ -1,0 +1,207 @@
+"""Compare: one unit of due groups, drawn from one snapshot; only the difference to the last verdict becomes records.
+
+A unit is a client's month (whichever of its groups are due), or some identifiers of one kind. Two connections, because
+the basis must be one snapshot and the append cannot run in REPEATABLE READ (protocols.md section 9):
+
+A  locks the unit and takes its due rows away; B's snapshot begins after that, and so holds whatever made them due;
+A  then writes what differs and appends last. Whoever dies in between leaves A rolled back and the rows due again.
+
+A client's month is locked as a whole (the row of the level above its groups): a stream may move from one group to
+another, as an invoice line does whose product is corrected, and only draws in sequence agree whose it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from services.matching.expand import SHARED, Key, cause_order
+from services.matching.inputs import Month, read_hiding, read_identifiers, read_month, read_snapshot
+from services.matching.store import PENDING, Drawn, rests_on_absence, write
+from shared.reconciliation.compare import draw_group
+from shared.reconciliation.unmapped import draw_unmapped
+from shared.reconciliation.verdict import Verdict
+from shared.runtime.clock import Clock
+
+UNIT_GROUPS_MAX = 50
+"""Groups of one client's month, or identifiers, drawn in one transaction."""
+WAIT_MS_MIN, WAIT_MS_MAX, WAIT_TIMES_DRAW = 100, 10_000, 20
+"""A change of a group waits for others this long: so a group that takes long to draw cannot eat a core."""
+_IN_THREAD = 20
+"""So many groups are drawn beside the event loop, which has heartbeats to send."""
+
+_log = structlog.get_logger(__name__)
+
+# --- claiming ---------------------------------------------------------------------------------------------------------
+_CLAIM = """
+SELECT k.tenant, k.level, k.owner, k.month, k.item
+  FROM matching.compare_key k
+  JOIN (SELECT d.tenant, CASE d.level WHEN 'product' THEN 'client' ELSE d.level END AS level, d.owner, d.month,
+               CASE d.level WHEN 'product' THEN '*' ELSE d.item END AS item, min(d.ready_at) AS first
+          FROM (SELECT * FROM matching.due_key WHERE ready_at < statement_timestamp() - $1::interval
+                 ORDER BY ready_at LIMIT 500) d
+         GROUP BY 1, 2, 3, 4, 5) u USING (tenant, level, owner, month, item)
+ ORDER BY u.first LIMIT 1 FOR UPDATE OF k SKIP LOCKED"""
+_CLAIM_MORE = """
+SELECT k.tenant, k.level, k.owner, k.month, k.item
+  FROM matching.compare_key k
+ WHERE k.tenant = $1 AND k.level = $2 AND (k.owner, k.item) IN (
+   SELECT d.owner, d.item FROM matching.due_key d
+    WHERE d.tenant = $1 AND d.level = $2 AND d.ready_at < statement_timestamp() - $3::interval LIMIT $4)
+   FOR UPDATE SKIP LOCKED"""
+_TAKE_MONTH = """
+DELETE FROM matching.due_key k
+ WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = $2 AND k.month = $3 AND (k.level, k.item) IN (
+   SELECT d.level, d.item FROM matching.due_key d
+    WHERE d.tenant = $1 AND d.level IN ('product', 'client') AND d.owner = $2 AND d.month = $3
+      AND d.ready_at < statement_timestamp() - $4::interval
+    GROUP BY d.level, d.item ORDER BY min(d.ready_at) LIMIT $5)
+RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause"""
+_TAKE_IDENTIFIERS = """
+DELETE FROM matching.due_key k
+ USING unnest($3::text[], $4::text[]) AS i(owner, item)
+ WHERE k.tenant = $1 AND k.level = $2 AND k.owner = i.owner AND k.item = i.item
+RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause"""
+_PUT_OFF = """
+UPDATE matching.due_key SET ready_at = clock_timestamp() + $5
+ WHERE tenant = $1 AND level = ANY ($2) AND owner = $3 AND month = $4 AND ($6::text IS NULL OR item = $6)"""
+
+
+class Comparer:
+    """Draws due groups, one unit a step. Any number of them may run, in one process or several."""
+
+    def __init__(self, pool: Any, clock: Clock, appended: Callable[[], None] = lambda: None) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._appended = appended
+
+    async def step(self, patience: timedelta = timedelta()) -> int:
+        """Draw one unit; how many groups were drawn, 0 if nothing is due. ``patience``: wait so much longer than the
+        groups' own wait, for whatever else is about to come."""
+        began = self._clock.monotonic()
+        async with self._pool.acquire() as a:
+            unit: Key | None = None
+            try:
+                async with a.transaction():
+                    unit, causes = await _claim(a, patience)
+                    if unit is None:
+                        return 0
+                    if not causes:
+                        return 1
+                    drawn = await self._draw(unit, causes)
+                    groups = max(1, len(drawn.verdicts))
+                    await _pace(a, causes, (self._clock.monotonic() - began) * 1000 / groups)
+                    appended = await write(a, drawn)
+            except (ArithmeticError, LookupError, ValueError, TypeError, AssertionError) as error:
+                # A defect: this unit must not keep the others from being drawn.
+                assert unit is not None
+                _log.exception("group cannot be drawn", unit=unit._asdict(), error=repr(error))
+                await _put_off(a, unit)
+                raise CannotDraw(unit, error) from error
+        if appended:
+            self._appended()
+        return max(1, len(drawn.verdicts))
+
+    async def _draw(self, unit: Key, causes: Mapping[Key, str]) -> Drawn:
+        async with (
+            self._pool.acquire() as b,
+            b.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            snapshot = await read_snapshot(b, unit.tenant)
+            if snapshot.incomplete:
+                return Drawn(unit, snapshot, causes, {})
+            if unit.level != "client":
+                found = await read_identifiers(b, snapshot, unit.level, list(causes))
+                verdicts = {key: None if inputs is None else draw_unmapped(inputs) for key, inputs in found.items()}
+                return Drawn(unit, snapshot, causes, verdicts)
+            wanted = [key.item for key in causes if key.level == "product"]
+            month = await read_month(b, snapshot, unit.owner, unit.month, wanted)
+            products = sorted(month.known_products.union(wanted)) if month.unanswered else wanted
+            verdicts = await _draw_products(unit, month, products)
+            absent = [key.item for key, verdict in verdicts.items() if verdict and rests_on_absence(verdict)]
+            if absent:
+                await read_hiding(b, month, absent)
+                verdicts |= await _draw_products(unit, month, absent)
+        return Drawn(unit, snapshot, causes, verdicts, month)
+
+
+class CannotDraw(Exception):
+    """A unit that raises; it was put off, and the others go on."""
+
+    def __init__(self, unit: Key, error: Exception) -> None:
+        super().__init__(f"{unit}: {error!r}")
+        self.unit = unit
+
+
+async def _claim(a: Any, patience: timedelta) -> tuple[Key | None, dict[Key, str]]:
+    """Lock a unit and take its due rows away; each group with the cause that was recorded last."""
+    row = await a.fetchrow(_CLAIM, patience)
+    if row is None:
+        return None, {}
+    unit = Key(*row)
+    if unit.level == "client":
+        rows = await a.fetch(_TAKE_MONTH, unit.tenant, unit.owner, unit.month, patience, UNIT_GROUPS_MAX)
+    else:
+        more = await a.fetch(_CLAIM_MORE, unit.tenant, unit.level, patience, UNIT_GROUPS_MAX - 1)
+        keys = {unit, *(Key(*row) for row in more)}
+        owners, items = [key.owner for key in keys], [key.item for key in keys]
+        rows = await a.fetch(_TAKE_IDENTIFIERS, unit.tenant, unit.level, owners, items)
+    # While the resolver reads what only draws know, none is under way.
+    await a.execute(SHARED, unit.tenant)
+    causes: dict[Key, str] = {}
+    for *key, cause in rows:
+        known = causes.get(Key(*key))
+        if known is None or cause_order(known) < cause_order(cause):
+            causes[Key(*key)] = cause
+    return unit, causes
+
+
+async def _put_off(a: Any, unit: Key) -> None:
+    levels = ["product", "client"] if unit.level == "client" else [unit.level]
+    item = None if unit.level == "client" else unit.item
+    await a.execute(_PUT_OFF, unit.tenant, levels, unit.owner, unit.month, PENDING, item)
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+async def _draw_products(unit: Key, month: Month, products: Sequence[str]) -> dict[Key, Verdict | None]:
+    if len(products) < _IN_THREAD:
+        return _draw_all(unit, month, products)
+    return await asyncio.to_thread(_draw_all, unit, month, products)
+
+
+def _draw_all(unit: Key, month: Month, products: Sequence[str]) -> dict[Key, Verdict | None]:
+    verdicts: dict[Key, Verdict | None] = {}
+    for product in products:
+        inputs = month.group(product)
+        key = unit._replace(level="product", item=product)
+        verdicts[key] = None if inputs is None else draw_group(inputs)
+    return verdicts
+
+
+# --- pace -------------------------------------------------------------------------------------------------------------
+_PACE = """
+UPDATE matching.compare_key k SET wait_ms = $6
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[]) AS u(tenant, level, owner, month, item)
+ WHERE (k.tenant, k.level, k.owner, k.month, k.item) = (u.tenant, u.level, u.owner, u.month, u.item)
+   AND k.wait_ms <> $6"""
+
+
+def wait_ms(draw_ms: float) -> int:
+    """How long a group waits after a change: by powers of two, so that the row is seldom written.
+
+    >>> wait_ms(3), wait_ms(9), wait_ms(5000)
+    (100, 200, 10000)
+    """
+    wait = WAIT_MS_MIN
+    while wait < min(WAIT_TIMES_DRAW * draw_ms, WAIT_MS_MAX):
+        wait *= 2
+    return min(wait, WAIT_MS_MAX)
+
+
+async def _pace(a: Any, keys: Iterable[Key], draw_ms: float) -> None:
+    """Before the write, whose append must be the last statement."""
+    await a.execute(_PACE, *zip(*keys, strict=True), wait_ms(draw_ms))

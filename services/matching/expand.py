@@ -1,0 +1,534 @@
+"""Which groups a raw due row touches. Read after the fold that left the row has committed: what it moved is seen.
+
+Three things make the answers safe beside concurrent folds and draws:
+
+- ``matching.route`` remembers every target that an identifier ever had, so a group that was drawn under a former
+  mapping is found even if account and sku were moved at the same moment;
+- ``matching.compare_key`` holds every group that was ever due, committed before it was drawn;
+- what only ``matching.drawn`` knows (groups that rest on absence, identifiers that are open) is read while no draw of
+  the tenant is under way (:data:`EXCLUSIVE`).
+
+A group too many costs a draw that finds nothing; one too few would be wrong for ever. So every answer is generous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from shared.kernel.periods import Period, local_date, month_of, months
+from shared.reconciliation.client_level import LEVEL
+from shared.reconciliation.views import months_touched, opening
+
+NO_MONTH = date.min
+"""The month of an identifier's group, which has none (``-infinity`` in SQL)."""
+_DAY = timedelta(days=1)
+
+
+class Key(NamedTuple):
+    """One group. Its level is ``product`` (owner: client, item: product), ``client`` (item ``*``), or ``account`` or
+    ``sku`` (owner: the vendor's source, item: its identifier)."""
+
+    tenant: str
+    level: str
+    owner: str
+    month: date
+    item: str
+
+
+class Due(NamedTuple):
+    """A row of ``matching.due``."""
+
+    tenant: str
+    kind: str
+    meter: Any
+    key: tuple[str, ...]
+    first_at: datetime | None
+    last_at: datetime | None
+    cause: str
+
+
+@dataclass
+class Found:
+    """What a batch of due rows comes to: groups, and further raw rows for what is too much for one transaction."""
+
+    keys: dict[Key, str] = field(default_factory=dict)
+    raw: dict[tuple[Any, ...], str] = field(default_factory=dict)
+
+    def group(self, tenant: str, client: str, month: date, product: str, cause: str) -> None:
+        level = "client" if product == LEVEL else "product"
+        self._keep(self.keys, Key(tenant, level, client, month, product), cause)
+
+    def key(self, key: Key, cause: str) -> None:
+        self._keep(self.keys, key, cause)
+
+    def later(self, tenant: str, kind: str, meter: Any, key: Sequence[str], cause: str) -> None:
+        self._keep(self.raw, (tenant, kind, meter, tuple(key)), cause)
+
+    @staticmethod
+    def _keep(rows: dict[Any, str], key: Any, cause: str) -> None:
+        """Of several causes the one that was recorded last."""
+        if key not in rows or cause_order(rows[key]) < cause_order(cause):
+            rows[key] = cause
+
+
+def cause_order(cause: str) -> tuple[str, str]:
+    fields = orjson.loads(cause)
+    return fields["recorded_at"], fields["record"]
+
+
+class Calendar(NamedTuple):
+    """How far a tenant's calendar has got, and the day on which its books opened."""
+
+    as_of: date | None
+    opens: date | None
+
+
+EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('matching.draw/' || $1, 0))"
+SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('matching.draw/' || $1, 0))"
+_NEED_EXCLUSIVE = frozenset({"client", "feed", "mapping", "new_meter", "product"})
+
+_CALENDAR = "SELECT as_of, first_day FROM matching.calendar WHERE tenant = $1"
+
+
+async def expand(tx: Any, dues: Sequence[Due]) -> Found:
+    """The groups that ``dues`` touch."""
+    found = Found()
+    by_tenant: dict[str, dict[str, list[Due]]] = {}
+    for due in dues:
+        by_tenant.setdefault(due.tenant, {}).setdefault(due.kind, []).append(due)
+    for tenant in sorted(by_tenant):
+        if by_tenant[tenant].keys() & _NEED_EXCLUSIVE:
+            await tx.execute(EXCLUSIVE, tenant)
+    for tenant, kinds in by_tenant.items():
+        row = await tx.fetchrow(_CALENDAR, tenant)
+        calendar = Calendar(row[0], opening(row[1])) if row else Calendar(None, None)
+        step = _Step(tx, tenant, calendar, found)
+        for kind, rows in kinds.items():
+            await _EXPANDERS[kind](step, rows)
+    return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One tenant's part of a batch."""
+
+    tx: Any
+    tenant: str
+    calendar: Calendar
+    found: Found
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        rows: list[Any] = await self.tx.fetch(sql, self.tenant, *arguments)
+        return rows
+
+    async def existing(self, causes: Mapping[str, str], since: Mapping[str, date] | None = None) -> None:
+        """Every group of some clients (with its cause), from a month on if ``since`` says so."""
+        for level, owner, month, item in await self.fetch(_EXISTING, list(causes)):
+            if since is None or month >= since[owner]:
+                self.found.key(Key(self.tenant, level, owner, month, item), causes[owner])
+
+    async def absent(self, clients: Mapping[str, str], products: Mapping[str, str]) -> None:
+        """Groups of these clients or products whose verdict rests on the absence of usage."""
+        rows = await self.fetch(_RESTING, list(clients), list(products))
+        for owner, month, item in rows:
+            self.found.group(self.tenant, owner, month, item, clients.get(owner) or products[item])
+
+    async def open_identifiers(self, kind: str, cause: str) -> None:
+        """Unmapped identifiers: who is known has changed, and with it who they may be."""
+        for owner, month, item in await self.fetch(_OPEN_IDENTIFIERS, kind):
+            self.found.key(Key(self.tenant, kind, owner, month, item), cause)
+
+    def identifier(self, kind: str, source: str, key: str, cause: str) -> None:
+        self.found.key(Key(self.tenant, kind, source, NO_MONTH, key), cause)
+
+    def touched(self, first: date, last: date) -> Iterator[date]:
+        """First days of the months that a span of days (both included) makes groups in."""
+        for period in months_touched(first, last, self.calendar.as_of):
+            yield period.start
+
+    def since(self, first: date) -> Iterator[date]:
+        """First days of the months from ``first`` (or the opening of the books) to the calendar's."""
+        as_of, opens = self.calendar
+        if as_of is not None:
+            for period in months(max(first, opens or first), as_of):
+                yield period.start
+
+
+_EXISTING = """
+SELECT k.level, k.owner, k.month, k.item FROM matching.compare_key k
+ WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = ANY ($2::text[])"""
+_RESTING = """
+SELECT d.owner, d.month, d.item FROM matching.drawn d
+ WHERE d.tenant = $1 AND d.level = 'product' AND d.rests_on_absence
+   AND (d.owner = ANY ($2::text[]) OR d.item = ANY ($3::text[]))"""
+_OPEN_IDENTIFIERS = """
+SELECT d.owner, d.month, d.item FROM matching.drawn d WHERE d.tenant = $1 AND d.level = $2 AND d.state = 'break'"""
+
+# --- usage -------------------------------------------------------------------------------------------------------
+_ROUTED = """
+SELECT m.meter, m.kind, ra.target, matching.zone_of($1, ra.target), rs.target
+  FROM matching.meter m
+  JOIN matching.route ra ON (ra.tenant, ra.kind, ra.source, ra.key) = ($1, 'account', m.source, m.account)
+  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
+ WHERE m.meter = ANY ($2::uuid[])"""
+_ROUTED_NOW = _ROUTED + " AND ra.share IS NOT NULL AND rs.share IS NOT NULL"
+_NEXT = """
+SELECT d.n, (SELECT s.at FROM matching.slot s
+              WHERE s.meter = d.meter AND s.day >= (d.at AT TIME ZONE 'UTC')::date AND s.at > d.at
+              ORDER BY s.day, s.at LIMIT 1)
+  FROM unnest($2::int[], $3::uuid[], $4::timestamptz[]) AS d(n, meter, at) WHERE $1 <> ''"""
+_SPANS = """
+SELECT d.meter,
+       (SELECT s.at FROM matching.slot s WHERE s.meter = d.meter ORDER BY s.day, s.at LIMIT 1),
+       (SELECT s.at FROM matching.slot s WHERE s.meter = d.meter ORDER BY s.day DESC, s.at DESC LIMIT 1)
+  FROM unnest($2::uuid[]) AS d(meter) WHERE $1 <> ''"""
+
+
+async def _meters(step: _Step, dues: Sequence[Due]) -> None:
+    """Slots that moved: their months; of a gauge until its next instant, or as far as the calendar has got."""
+    targets: dict[Any, list[Any]] = {}
+    for meter, kind, client, zone, product in await step.fetch(_ROUTED_NOW, list({due.meter for due in dues})):
+        targets.setdefault(meter, []).append((kind, client, zone, product))
+    gauges = [
+        (n, due.meter, due.last_at) for n, due in enumerate(dues) if targets.get(due.meter, [("",)])[0][0] == "gauge"
+    ]
+    upto = dict(await step.fetch(_NEXT, *zip(*gauges, strict=True))) if gauges else {}
+    for n, due in enumerate(dues):
+        for kind, client, zone, product in targets.get(due.meter, ()):
+            assert due.first_at is not None
+            assert due.last_at is not None
+            last = local_date(upto.get(n) or due.last_at, zone)
+            if kind == "gauge" and upto[n] is None and step.calendar.as_of is not None:
+                last = max(last, step.calendar.as_of)
+            for period in months(local_date(due.first_at, zone), last):
+                step.found.group(step.tenant, client, period.start, product, due.cause)
+
+
+async def _whole_meters(step: _Step, dues: Sequence[Due]) -> None:
+    """Meters whose owners changed: all that they ever were part of, in every month that they have to do with."""
+    causes = {due.meter: due.cause for due in dues}
+    spans = {meter: (first, last) for meter, first, last in await step.fetch(_SPANS, list(causes))}
+    pairs: dict[tuple[str, str], str] = {}
+    for meter, kind, client, zone, product in await step.fetch(_ROUTED, list(causes)):
+        pairs[client, product] = causes[meter]
+        first, last = (local_date(at, zone) for at in spans[meter])
+        if kind == "gauge" and step.calendar.as_of is not None:
+            last = max(last, step.calendar.as_of)
+        for period in months(first, last):
+            step.found.group(step.tenant, client, period.start, product, causes[meter])
+    for level, owner, month, item in await step.fetch(_EXISTING, list({client for client, _ in pairs})):
+        if (owner, item) in pairs:
+            step.found.key(Key(step.tenant, level, owner, month, item), pairs[owner, item])
+
+
+_NEW_METERS = """
+SELECT m.meter, m.source, m.account, m.sku, matching.known(a.value, $3), matching.known(s.value, $3)
+  FROM matching.meter m
+  LEFT JOIN matching.cell a ON (a.tenant, a.kind, a.key) = ($1, 'mapping', ARRAY['account', m.source, m.account])
+  LEFT JOIN matching.cell s ON (s.tenant, s.kind, s.key) = ($1, 'mapping', ARRAY['sku', m.source, m.sku])
+ WHERE m.meter = ANY ($2::uuid[])"""
+_TARGETS = """
+SELECT r.kind, r.source, r.key, r.target FROM matching.route r
+  JOIN unnest($2::text[], $3::text[], $4::text[]) AS i(kind, source, key) USING (kind, source, key)
+ WHERE r.tenant = $1"""
+
+
+async def _new_meters(step: _Step, dues: Sequence[Due]) -> None:
+    """A meter that was never seen: its identifiers if nobody mapped them, and where usage may hide under them."""
+    await _whole_meters(step, dues)
+    causes = {due.meter: due.cause for due in dues}
+    unmapped: dict[tuple[str, str, str], str] = {}
+    hiding: dict[tuple[str, str, str], str] = {}
+    for meter, source, account, sku, account_known, sku_known in await step.fetch(
+        _NEW_METERS, list(causes), step.calendar.as_of
+    ):
+        if not account_known:
+            unmapped["account", source, account] = hiding["sku", source, sku] = causes[meter]
+        if not sku_known:
+            unmapped["sku", source, sku] = hiding["account", source, account] = causes[meter]
+    for identifier, cause in unmapped.items():
+        step.identifier(*identifier, cause)
+    await _hidden_under(step, hiding)
+
+
+async def _hidden_under(step: _Step, identifiers: Mapping[tuple[str, str, str], str]) -> None:
+    """Groups that rest on absence, of the clients and products that identifiers belong to."""
+    if not identifiers:
+        return
+    clients: dict[str, str] = {}
+    products: dict[str, str] = {}
+    for kind, source, key, target in await step.fetch(_TARGETS, *zip(*identifiers, strict=True)):
+        (clients if kind == "account" else products)[target] = identifiers[kind, source, key]
+    await step.absent(clients, products)
+
+
+# --- identifiers and mappings ------------------------------------------------------------------------------------
+_KNOWN = """
+SELECT i.kind, i.source, i.key
+  FROM unnest($2::text[], $3::text[], $4::text[]) AS i(kind, source, key)
+  LEFT JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'mapping', ARRAY[i.kind, i.source, i.key])
+ WHERE NOT matching.known(c.value, $5)"""
+_METERS_OF = """
+SELECT m.meter, m.source, m.account, m.sku FROM matching.meter m
+ WHERE m.tenant = $1 AND m.source = $2 AND {} = $3"""
+
+
+async def _identifiers(step: _Step, dues: Sequence[Due]) -> None:
+    """New names and charges: they matter only while nobody has mapped the identifier."""
+    causes = {due.key: due.cause for due in dues}
+    for identifier in await step.fetch(_KNOWN, *zip(*causes, strict=True), step.calendar.as_of):
+        step.identifier(*identifier, causes[tuple(identifier)])
+
+
+async def _mappings(step: _Step, dues: Sequence[Due]) -> None:
+    """An identifier has other targets: its own group, its meters under every target that they ever had, and whoever
+    waits for usage that may hide under it."""
+    hiding: dict[tuple[str, str, str], str] = {}
+    for due in dues:
+        kind, source, key = due.key
+        step.identifier(kind, source, key, due.cause)
+        hiding[kind, source, key] = due.cause
+        column = "m.account" if kind == "account" else "m.sku"
+        for meter, _, account, sku in await step.fetch(_METERS_OF.format(column), source, key):
+            step.found.later(step.tenant, "whole_meter", meter, (), due.cause)
+            other = ("sku", source, sku) if kind == "account" else ("account", source, account)
+            hiding[other] = due.cause
+    await _hidden_under(step, hiding)
+
+
+# --- contracts and documents -------------------------------------------------------------------------------------
+_OWNERS = """
+SELECT DISTINCT c.key[1], c.key[2], c.key[3], c.client, c.product FROM matching.cell c
+  JOIN unnest($2::text[], $3::text[], $4::text[]) AS l(source, contract, line)
+    ON (c.key[1], c.key[2], c.key[3]) = (l.source, l.contract, l.line)
+ WHERE c.tenant = $1 AND c.kind = 'contract_line'"""
+
+
+async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
+    """Terms from a day on: that month and the later ones, of whoever the line ever belonged to."""
+    owners: dict[tuple[str, ...], set[tuple[str, str]]] = {}
+    for *line, client, product in await step.fetch(_OWNERS, *zip(*{due.key[:3] for due in dues}, strict=True)):
+        owners.setdefault(tuple(line), set()).add((client, product))
+    existing: dict[str, set[date]] = {}
+    clients = {client for pairs in owners.values() for client, _ in pairs} | {due.key[4] for due in dues}
+    for _, owner, month, _ in await step.fetch(_EXISTING, list(clients)):
+        existing.setdefault(owner, set()).add(month)
+    for due in dues:
+        first = date.fromisoformat(due.key[3])
+        since = month_of(first).start
+        for client, product in owners.get(due.key[:3], set()) | {(due.key[4], due.key[5])}:
+            later = {month for month in existing.get(client, ()) if month >= since}
+            for month in later.union(step.since(first)):
+                step.found.group(step.tenant, client, month, product, due.cause)
+
+
+_DOCUMENTS = """
+SELECT i.n, d.source, d.invoice, d.client, d.period_from, d.period_to, d.span_from, d.span_to
+  FROM unnest($2::int[], $3::text[], $4::text[]) AS i(n, source, invoice)
+  JOIN matching.document d
+    ON d.tenant = $1 AND d.source = i.source AND (d.invoice = i.invoice OR d.corrects = i.invoice)
+ WHERE d.client IS NOT NULL"""
+_LINES = """
+SELECT DISTINCT l.key[1], l.key[2], l.product, l.value ->> 'period_from', l.value ->> 'period_to'
+  FROM unnest($2::text[], $3::text[]) AS i(source, invoice)
+  JOIN matching.cell l ON l.tenant = $1 AND l.kind = 'invoice_line' AND l.key[1] = i.source AND l.key[2] = i.invoice"""
+_CONTRACTED = """
+SELECT DISTINCT c.client, c.product FROM matching.cell c
+ WHERE c.tenant = $1 AND c.kind = 'contract_line' AND c.client = ANY ($2::text[])"""
+
+
+async def _documents(step: _Step, dues: Sequence[Due]) -> None:
+    """An invoice or credit note, or what it corrects: every group of its client in its months (the invoice takes the
+    billed side over), what the client has agreed, and what the lines bill."""
+    causes = list({due.key: due.cause for due in dues}.items())
+    arguments = ([n for n, _ in enumerate(causes)], [key[0] for key, _ in causes], [key[1] for key, _ in causes])
+    headers = await step.fetch(_DOCUMENTS, *arguments)
+    if not headers:
+        return
+    clients = list({header["client"] for header in headers})
+    products = _pairs(await step.fetch(_CONTRACTED, clients))
+    existing = await step.fetch(_EXISTING, clients)
+    lines: dict[tuple[str, str], list[Any]] = {}
+    documents = {(header["source"], header["invoice"]) for header in headers}
+    for source, invoice, *line in await step.fetch(_LINES, *zip(*documents, strict=True)):
+        lines.setdefault((source, invoice), []).append(line)
+    for header in headers:
+        _document(step, header, causes[header["n"]][1], products, existing, lines)
+
+
+def _document(
+    step: _Step,
+    header: Any,
+    cause: str,
+    products: Mapping[str, Sequence[str]],
+    existing: Iterable[Any],
+    lines: Mapping[tuple[str, str], Sequence[Any]],
+) -> None:
+    client, start, end = header["client"], header["period_from"], header["period_to"]
+    whole = Period(min(start, header["span_from"] or start), max(end, header["span_to"] or end))
+    for level, owner, month, item in existing:
+        if owner == client and month < whole.end and month_of(month).end > whole.start:
+            step.found.key(Key(step.tenant, level, owner, month, item), cause)
+    for month in step.touched(start, end - _DAY):
+        for product in (LEVEL, *products.get(client, ())):
+            step.found.group(step.tenant, client, month, product, cause)
+    for product, own_start, own_end in lines.get((header["source"], header["invoice"]), ()):
+        first = date.fromisoformat(own_start) if own_start else start
+        last = (date.fromisoformat(own_end) if own_end else end) - _DAY
+        for month in step.touched(first, last):
+            step.found.group(step.tenant, client, month, product, cause)
+
+
+def _pairs(rows: Iterable[Any]) -> dict[str, list[str]]:
+    pairs: dict[str, list[str]] = {}
+    for one, other in rows:
+        pairs.setdefault(one, []).append(other)
+    return pairs
+
+
+# --- master data, feeds, settings, the calendar ------------------------------------------------------------------
+_ACCOUNTS = """
+SELECT DISTINCT r.source, r.key, r.target FROM matching.route r
+ WHERE r.tenant = $1 AND r.kind = 'account' AND r.target = ANY ($2::text[])"""
+
+
+async def _clients(step: _Step, dues: Sequence[Due]) -> None:
+    """Name, zone, bill-cycle day: all that was drawn of the client, and its meters, which another zone may move into
+    other months; and every unmapped account, which may be this client's."""
+    causes = {due.key[0]: due.cause for due in dues}
+    await step.existing(causes)
+    for source, key, client in await step.fetch(_ACCOUNTS, list(causes)):
+        step.found.later(step.tenant, "mapping", None, ("account", source, key), causes[client])
+    await step.open_identifiers("account", dues[-1].cause)
+
+
+_OF_PRODUCTS = """
+SELECT k.level, k.owner, k.month, k.item FROM matching.compare_key k
+ WHERE k.tenant = $1 AND k.level = 'product' AND k.item = ANY ($2::text[])"""
+
+
+async def _products(step: _Step, dues: Sequence[Due]) -> None:
+    causes = {due.key[0]: due.cause for due in dues}
+    for level, owner, month, item in await step.fetch(_OF_PRODUCTS, list(causes)):
+        step.found.key(Key(step.tenant, level, owner, month, item), causes[item])
+    await step.open_identifiers("sku", dues[-1].cause)
+
+
+_SUPPLIED = """
+SELECT DISTINCT r.source, r.target FROM matching.route r
+ WHERE r.tenant = $1 AND r.kind = 'sku' AND r.source = ANY ($2::text[]) AND r.share IS NOT NULL"""
+
+
+async def _feeds(step: _Step, dues: Sequence[Due]) -> None:
+    """A span is complete: whatever waited for the absence of usage in it."""
+    products = _pairs(await step.fetch(_SUPPLIED, [due.key[0] for due in dues]))
+    resting = await step.fetch(_RESTING, [], list({one for of_source in products.values() for one in of_source}))
+    for due in dues:
+        assert due.first_at is not None
+        assert due.last_at is not None
+        # A client's zone moves the edges by less than a day.
+        first, last = due.first_at.astimezone(UTC).date() - _DAY, due.last_at.astimezone(UTC).date() + _DAY
+        supplied = set(products.get(due.key[0], ()))
+        for owner, month, item in resting:
+            if item in supplied and month <= last and month_of(month).end >= first:
+                step.found.group(step.tenant, owner, month, item, due.cause)
+
+
+_OWNERS_OF_GROUPS = "SELECT DISTINCT k.owner FROM matching.compare_key k WHERE k.tenant = $1 AND k.level = 'client'"
+_EVERY_CLIENT = """
+SELECT c.client FROM matching.cell c WHERE c.tenant = $1 AND c.kind = 'contract_line'
+UNION SELECT r.target FROM matching.route r WHERE r.tenant = $1 AND r.kind = 'account'
+UNION SELECT d.client FROM matching.document d WHERE d.tenant = $1 AND d.client IS NOT NULL"""
+
+
+async def _tenants(step: _Step, dues: Sequence[Due]) -> None:
+    """A setting, or the opening of the books: everything, client by client."""
+    for (owner,) in await step.fetch(_OWNERS_OF_GROUPS):
+        step.found.later(step.tenant, "client_groups", None, (owner,), dues[-1].cause)
+
+
+async def _months(step: _Step, dues: Sequence[Due]) -> None:
+    """Months that have begun: client by client."""
+    for (client,) in await step.fetch(_EVERY_CLIENT):
+        for due in dues:
+            step.found.later(step.tenant, "client_months", None, (client, *due.key), due.cause)
+
+
+_EVERY_DOCUMENT = "SELECT DISTINCT d.source, d.invoice FROM matching.document d WHERE d.tenant = $1"
+
+
+async def _begin(step: _Step, dues: Sequence[Due]) -> None:
+    """The calendar's first day: from now on what holds until further notice holds to a date."""
+    due = dues[-1]
+    for (client,) in await step.fetch(_EVERY_CLIENT):
+        step.found.later(step.tenant, "client", None, (client,), due.cause)
+        step.found.later(step.tenant, "client_months", None, (client, *due.key), due.cause)
+    for document in await step.fetch(_EVERY_DOCUMENT):
+        step.found.later(step.tenant, "document", None, tuple(document), due.cause)
+
+
+async def _client_groups(step: _Step, dues: Sequence[Due]) -> None:
+    await step.existing({due.key[0]: due.cause for due in dues})
+
+
+_GAUGED = """
+SELECT DISTINCT ra.target, rs.target
+  FROM matching.route ra
+  JOIN matching.meter m ON (m.tenant, m.source, m.account) = ($1, ra.source, ra.key) AND m.kind = 'gauge'
+  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
+ WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = ANY ($2::text[])"""
+_BILLED = """
+SELECT DISTINCT d.client, l.product
+  FROM matching.document d
+  JOIN matching.cell l ON l.tenant = $1 AND l.kind = 'invoice_line' AND l.key[1] = d.source AND l.key[2] = d.invoice
+   AND l.key[3] = d.version::text
+ WHERE d.tenant = $1 AND d.client = ANY ($2::text[])
+   AND greatest(d.period_to, d.span_to) > $3 AND least(d.period_from, d.span_from) <= $4"""
+
+
+async def _client_months(step: _Step, dues: Sequence[Due]) -> None:
+    """Every product that a client may have anything of, in some months."""
+    clients = list({due.key[0] for due in dues})
+    spans = [(date.fromisoformat(due.key[1]), date.fromisoformat(due.key[2])) for due in dues]
+    first, last = min(start for start, _ in spans), max(end for _, end in spans)
+    products: dict[str, list[str]] = {}
+    for rows in (
+        await step.fetch(_CONTRACTED, clients),
+        await step.fetch(_GAUGED, clients),
+        await step.fetch(_BILLED, clients, first, last),
+    ):
+        for client, found in _pairs(rows).items():
+            products.setdefault(client, []).extend(found)
+    existing = await step.fetch(_EXISTING, clients)
+    for due, (start, end) in zip(dues, spans, strict=True):
+        client = due.key[0]
+        for level, owner, month, item in existing:
+            if owner == client and month <= end and month_of(month).end > start:
+                step.found.key(Key(step.tenant, level, owner, month, item), due.cause)
+        for month in step.touched(start, end):
+            for product in (LEVEL, *products.get(client, ())):
+                step.found.group(step.tenant, client, month, product, due.cause)
+
+
+_EXPANDERS: dict[str, Callable[[_Step, Sequence[Due]], Awaitable[None]]] = {
+    "meter": _meters,
+    "new_meter": _new_meters,
+    "whole_meter": _whole_meters,
+    "identifier": _identifiers,
+    "mapping": _mappings,
+    "contract_line": _contract_lines,
+    "document": _documents,
+    "client": _clients,
+    "product": _products,
+    "feed": _feeds,
+    "tenant": _tenants,
+    "begin": _begin,
+    "months": _months,
+    "client_groups": _client_groups,
+    "client_months": _client_months,
+}

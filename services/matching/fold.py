@@ -1,0 +1,196 @@
+"""The consumer ``matching.fold``: records into registers, and what moved into due rows.
+
+Each batch is staged by COPY and merged in one statement a table: the greater rank stays (protocols.md section 7), sums
+move by ``+ new - old``, and whatever moved leaves a row in ``matching.due``, in the words of the record that moved it.
+The fold never asks what an identifier maps to: a mapping may be folded in another transaction at the same moment, and
+neither would see the other. The resolver asks, after both have committed.
+
+Registers of one key always come through one partition, whose mark the transaction has locked; so nothing here waits for
+another fold, and what is read is what stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from services.matching import cells
+from shared.events.record import Draft
+from shared.messaging.consumer import BadRecord, Consumer, Handler, Received
+from shared.reconciliation.facts import Fact, Slot, Unreadable, extract
+from shared.reconciliation.fold import Name, NameKey, meter_key, names_of
+
+CONSUMER = "matching.fold"
+TOPICS = ("catalog", "contracts", "feeds", "invoices", "mappings", "settings", "usage", "vendor-bills")
+"""What a verdict is a function of."""
+
+
+def consumer(handler: Handler | None = None) -> Consumer:
+    """The fold as messaging runs it."""
+    return Consumer(name=CONSUMER, schema="matching", topics=TOPICS, handler=handler or Fold())
+
+
+class Fold:
+    """Implements :class:`~shared.messaging.consumer.Handler`; keeps nothing outside of the transaction."""
+
+    async def handle(self, tx: Any, batch: Sequence[Received]) -> Mapping[str, Sequence[Draft]]:
+        """Fold ``batch``. Raises :class:`BadRecord` if one of its records cannot be read."""
+        slots: list[tuple[Any, ...]] = []
+        others: list[tuple[Any, ...]] = []
+        names: dict[tuple[NameKey, str, int], tuple[Name, str]] = {}
+        for record in batch:
+            fact = _extract(record)
+            if fact is None:
+                continue
+            cause = cause_of(record)
+            if isinstance(fact, Slot):
+                slots.append(_slot_row(fact, record, cause))
+            else:
+                others.append(cells.row(fact, cause))
+            for key, name in names_of(fact):
+                place = (key, record.place.topic, record.place.partition)
+                if place not in names or name.over(names[place][0]):
+                    names[place] = (name, cause)
+        if slots:
+            await _merge_slots(tx, slots)
+        if others:
+            await cells.merge(tx, others)
+        if names:
+            await _merge_names(tx, names)
+        return {}
+
+
+def cause_of(record: Received) -> str:
+    """What a due row says of the record that it comes from, as JSON."""
+    fields = record.fields
+    return orjson.dumps(
+        {
+            "record": str(record.place),
+            "type": record.type,
+            "recorded_at": fields["recordedat"],
+            "id": fields["id"],
+            "correlation": fields.get("correlationid"),
+        }
+    ).decode()
+
+
+def _extract(record: Received) -> Fact | None:
+    try:
+        return extract(record.fields)
+    except Unreadable as error:
+        raise BadRecord(f"{error}; until it can be read, the record is part of no verdict") from error
+
+
+# --- usage -------------------------------------------------------------------------------------------------------
+_STAGE_SLOTS = """
+CREATE TEMPORARY TABLE IF NOT EXISTS stage_slot (
+  meter uuid, tenant text, source text, account text, sku text, name text, kind text, unit text,
+  slot uuid, at timestamptz, until timestamptz, value text, rank_at timestamptz, rank_run bigint, rank_content uuid,
+  record text, record_type text, topic text, partition smallint, position bigint, cause text) ON COMMIT DELETE ROWS"""
+_SLOT_COLUMNS = (
+    "meter", "tenant", "source", "account", "sku", "name", "kind", "unit",
+    "slot", "at", "until", "value", "rank_at", "rank_run", "rank_content",
+    "record", "record_type", "topic", "partition", "position", "cause",
+)  # fmt: skip
+
+# One due row for a meter and UTC day, however many of its slots moved: that is as fine as any month's edge asks for.
+# A slot that an event names may move to another day: then both days moved.
+_MERGE_SLOTS = """
+WITH best AS MATERIALIZED (
+  SELECT DISTINCT ON (s.meter, s.slot) s.* FROM pg_temp.stage_slot s
+   ORDER BY s.meter, s.slot, s.rank_at DESC, s.rank_run DESC, s.rank_content DESC),
+new_meter AS (
+  INSERT INTO matching.meter (meter, tenant, source, account, sku, name, kind, unit)
+  SELECT DISTINCT ON (b.meter) b.meter, b.tenant, b.source, b.account, b.sku, b.name, b.kind, b.unit
+    FROM best b WHERE NOT EXISTS (SELECT FROM matching.meter m WHERE m.meter = b.meter)
+  RETURNING meter),
+moved AS (
+  INSERT INTO matching.slot AS o (meter, slot, at, until, value, rank_at, rank_run, rank_content,
+                                  record, record_type, topic, partition, position)
+  SELECT b.meter, b.slot, b.at, b.until, b.value::numeric, b.rank_at, b.rank_run, b.rank_content,
+         b.record, b.record_type, b.topic, b.partition, b.position
+    FROM best b
+  ON CONFLICT (meter, slot) DO UPDATE SET
+    at = excluded.at, until = excluded.until, value = excluded.value, rank_at = excluded.rank_at,
+    rank_run = excluded.rank_run, rank_content = excluded.rank_content, record = excluded.record,
+    record_type = excluded.record_type, topic = excluded.topic, partition = excluded.partition,
+    position = excluded.position
+  WHERE (o.rank_at, o.rank_run, o.rank_content) < (excluded.rank_at, excluded.rank_run, excluded.rank_content)
+  RETURNING new.meter, new.slot, new.at, new.day, new.value,
+            old.at AS old_at, old.day AS old_day, old.value AS old_value),
+touched AS MATERIALIZED (
+  SELECT b.tenant, b.kind, b.position, b.cause, x.*
+    FROM best b
+    JOIN moved m USING (meter, slot)
+   CROSS JOIN LATERAL (VALUES (m.meter, m.day, m.at, m.value, 1), (m.meter, m.old_day, m.old_at, -m.old_value, -1))
+                      AS x(meter, day, at, value, n)
+   WHERE x.day IS NOT NULL),
+totals AS (
+  INSERT INTO matching.total AS t (meter, day, value, n)
+  SELECT d.meter, d.day, sum(d.value), sum(d.n) FROM touched d WHERE d.kind = 'counter' GROUP BY 1, 2
+  ON CONFLICT (meter, day) DO UPDATE SET value = t.value + excluded.value, n = t.n + excluded.n)
+INSERT INTO matching.due (tenant, kind, meter, first_at, last_at, cause)
+SELECT t.tenant, 'meter', t.meter, min(t.at), max(t.at), (array_agg(t.cause ORDER BY t.position DESC))[1]::jsonb
+  FROM touched t GROUP BY t.tenant, t.meter, t.day
+UNION ALL
+SELECT b.tenant, 'new_meter', b.meter, NULL, NULL, (array_agg(b.cause ORDER BY b.position DESC))[1]::jsonb
+  FROM best b JOIN new_meter USING (meter) GROUP BY b.tenant, b.meter"""
+
+
+def _slot_row(slot: Slot, record: Received, cause: str) -> tuple[Any, ...]:
+    place, rank = record.place, slot.rank
+    return (
+        _meter_id(meter_key(slot)), slot.tenant, slot.source, slot.account, slot.sku, slot.meter, slot.kind, slot.unit,
+        _hash(slot.slot), slot.at, slot.until, str(slot.quantity), rank.asserted_at, rank.run, rank.content,
+        slot.record_id, slot.record_type, place.topic, place.partition, place.position, cause,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=100_000)
+def _meter_id(key: tuple[str | None, ...]) -> str:
+    # The unit may be absent, which is not the same as an empty one.
+    return _hash("\x00".join(part if part is not None else "\x01" for part in key))
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+async def _merge_slots(tx: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    await tx.execute(_STAGE_SLOTS)
+    await tx.copy_records_to_table("stage_slot", schema_name="pg_temp", columns=_SLOT_COLUMNS, records=rows)
+    await tx.execute(_MERGE_SLOTS)
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+# A vendor that calls an identifier as before moves the rank alone, and nothing is due.
+_MERGE_NAMES = """
+WITH moved AS (
+  INSERT INTO matching.name AS o (tenant, kind, source, key, topic, partition, rank_at, rank_run, name)
+  SELECT n.tenant, n.kind, n.source, n.key, n.topic, n.partition, n.rank_at, n.rank_run, n.name
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[],
+                $8::bigint[], $9::text[]) AS n(tenant, kind, source, key, topic, partition, rank_at, rank_run, name)
+  ON CONFLICT (tenant, kind, source, key, topic, partition) DO UPDATE SET
+    rank_at = excluded.rank_at, rank_run = excluded.rank_run, name = excluded.name
+  WHERE (o.rank_at, o.rank_run) < (excluded.rank_at, excluded.rank_run)
+     OR ((o.rank_at, o.rank_run) = (excluded.rank_at, excluded.rank_run) AND excluded.name < o.name)
+  RETURNING new.tenant, new.kind, new.source, new.key, new.topic, new.partition,
+            old.name IS DISTINCT FROM new.name AS renamed)
+INSERT INTO matching.due (tenant, kind, key, cause)
+SELECT m.tenant, 'identifier', ARRAY[m.kind, m.source, m.key], c.cause::jsonb
+  FROM moved m
+  JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $10::text[])
+       AS c(tenant, kind, source, key, topic, partition, cause) USING (tenant, kind, source, key, topic, partition)
+ WHERE m.renamed"""
+
+
+async def _merge_names(tx: Any, names: Mapping[tuple[NameKey, str, int], tuple[Name, str]]) -> None:
+    rows = [
+        (*key, topic, partition, name.asserted_at, name.run, name.name, cause)
+        for (key, topic, partition), (name, cause) in names.items()
+    ]
+    await tx.execute(_MERGE_NAMES, *zip(*rows, strict=True))

@@ -1,0 +1,97 @@
+"""The resolver: raw due rows to the groups that they touch, and dates that have come.
+
+Rows are claimed with SKIP LOCKED, so any number of resolvers may run, in one process or several. What one leaves to
+later (a mapping with thousands of meters) it puts back as further raw rows, so that no transaction grows with a tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from services.matching.expand import Due, Found, Key, expand
+
+CLAIM_ROWS_MAX = 500
+
+_CLAIM = """
+DELETE FROM matching.due WHERE id IN (
+  SELECT d.id FROM matching.due d ORDER BY d.id LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING tenant, kind, meter, key, first_at, last_at, cause"""
+# In the order of the key: two resolvers that met in another order would wait for each other.
+_ENSURE = """
+INSERT INTO matching.compare_key (tenant, level, owner, month, item)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[])
+    ON CONFLICT DO NOTHING"""
+_MARK = """
+INSERT INTO matching.due_key (tenant, level, owner, month, item, ready_at, cause)
+SELECT k.tenant, k.level, k.owner, k.month, k.item, clock_timestamp() + k.wait_ms * interval '1 ms', n.cause
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::jsonb[])
+       AS n(tenant, level, owner, month, item, cause)
+  JOIN matching.compare_key k USING (tenant, level, owner, month, item)"""
+_WAKE = """
+WITH due AS (
+  SELECT w.*, c.cause FROM matching.calendar c
+   CROSS JOIN LATERAL (SELECT * FROM matching.wake w WHERE w.tenant = c.tenant AND w.on_date <= c.as_of
+                        LIMIT $1 FOR UPDATE SKIP LOCKED) w
+   LIMIT $1)
+DELETE FROM matching.wake w USING due d
+ WHERE (w.tenant, w.level, w.owner, w.month, w.item) = (d.tenant, d.level, d.owner, d.month, d.item)
+RETURNING w.tenant, w.level, w.owner, w.month, w.item, d.cause"""
+
+
+class Resolver:
+    """Turns due rows into due groups, one bounded transaction a step."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def step(self) -> int:
+        """Resolve one claim of raw rows; how many there were."""
+        async with self._pool.acquire() as tx, tx.transaction():
+            rows = await tx.fetch(_CLAIM, CLAIM_ROWS_MAX)
+            if rows:
+                dues = [
+                    Due(tenant, kind, meter, tuple(key or ()), first, last, cause)
+                    for tenant, kind, meter, key, first, last, cause in rows
+                ]
+                found = await expand(tx, dues)
+                await _put_back(tx, found)
+                await mark(tx, found.keys)
+        return len(rows)
+
+    async def wake(self) -> int:
+        """Groups whose date the calendar has reached; how many there were.
+
+        A level, not an edge: a draw that commits its date after the calendar has passed it is found by the next look.
+        """
+        async with self._pool.acquire() as tx, tx.transaction():
+            keys = {Key(*row[:5]): row[5] for row in await tx.fetch(_WAKE, CLAIM_ROWS_MAX)}
+            found = Found(keys)
+            for key, cause in keys.items():
+                if key.level in ("account", "sku"):
+                    # An exclusion has ended: the identifier hides usage again.
+                    found.later(key.tenant, "mapping", None, (key.level, key.owner, key.item), cause)
+            await _put_back(tx, found)
+            await mark(tx, found.keys)
+        return len(keys)
+
+
+async def mark(tx: Any, keys: Mapping[Key, str]) -> None:
+    """Make groups due, with the cause of each. A month's level above its groups always has a row: draws lock it."""
+    if not keys:
+        return
+    ordered = sorted(keys)
+    await tx.execute(_ENSURE, *zip(*sorted({*ordered, *_levels_above(ordered)}), strict=True))
+    await tx.execute(_MARK, *zip(*ordered, strict=True), [keys[key] for key in ordered])
+
+
+def _levels_above(keys: Iterable[Key]) -> Iterable[Key]:
+    return (Key(key.tenant, "client", key.owner, key.month, "*") for key in keys if key.level == "product")
+
+
+async def _put_back(tx: Any, found: Found) -> None:
+    if found.raw:
+        rows = [(*row[:3], list(row[3]), cause) for row, cause in found.raw.items()]
+        await tx.copy_records_to_table(
+            "due", schema_name="matching", columns=("tenant", "kind", "meter", "key", "cause"), records=rows
+        )

@@ -1,0 +1,341 @@
+"""What a draw leaves behind: verdict rows, group rows, the dates that they wait for, and last the records.
+
+A stream's row is its last record; whoever draws compares with it. Nothing is written where nothing differs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from services.matching.expand import Key, cause_order
+from services.matching.inputs import EXCLUDED_MAX, Month, Snapshot
+from shared.eventlog.model import Verdict as Outcome
+from shared.eventlog.postgres import append_in
+from shared.events.catalogue import CATALOGUE
+from shared.events.discrepancies import (
+    Basis,
+    Cause,
+    Code,
+    DiscrepancyBody,
+    DiscrepancyChanged,
+    DiscrepancyCleared,
+    DiscrepancyDetected,
+)
+from shared.events.record import Context, Draft, draft_derived
+from shared.kernel.canonical import canonical
+from shared.kernel.identity import derived_id
+from shared.reconciliation.client_level import LEVEL, draw_client, total_of
+from shared.reconciliation.diff import Change, StoredVerdict, StreamKey, diff, discrepancy_stream
+from shared.reconciliation.inputs import GroupTotal
+from shared.reconciliation.verdict import Verdict
+
+SOURCE = "plumbline.matching"
+PENDING = timedelta(seconds=60)
+"""When a unit is looked at again that could not be drawn: dead letters, or a defect."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A unit's verdicts. ``None``: nothing to compare."""
+
+    unit: Key
+    snapshot: Snapshot
+    causes: Mapping[Key, str]
+    verdicts: dict[Key, Verdict | None]
+    month: Month | None = None
+
+    def cause(self, key: Key) -> str:
+        """What made a group due; one that was drawn with the others has theirs."""
+        return self.causes.get(key) or max(self.causes.values(), key=cause_order)
+
+
+def rests_on_absence(verdict: Verdict) -> bool:
+    """Whether a feed's completeness, or an identifier that nobody has mapped, has a say in a verdict."""
+    return any(one.body.code in (Code.PHANTOM_LINE, Code.QTY_OVER) for one in verdict.breaks) or any(
+        waiting.side in ("usage_complete", "mapping") for waiting in verdict.waiting
+    )
+
+
+async def write(a: Any, drawn: Drawn) -> bool:
+    """Write what differs, append last; whether anything was appended."""
+    if drawn.snapshot.incomplete:
+        await _write_pending(a, drawn)
+        return False
+    before = await _before(a, drawn)
+    _draw_level(drawn, before)
+    written = {key: _Written.of(verdict) for key, verdict in drawn.verdicts.items()}
+    drafts = await _write_streams(a, drawn, before, written)
+    await _write_groups(a, {key: one for key, one in written.items() if one.digest != before.digest(key)})
+    outcomes = await append_in(a, drafts, drawn.snapshot.floor)
+    for draft, outcome in zip(drafts, outcomes, strict=True):
+        if outcome.verdict is not Outcome.STORED:
+            raise RuntimeError(f"stream {draft.stream} is not at version {draft.expected}: {outcome}")
+    return bool(drafts)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A verdict as the tables hold it."""
+
+    verdict: Verdict | None
+    bodies: Mapping[StreamKey, dict[str, Any]]
+    digest: str | None
+    """``None``: no row."""
+
+    @classmethod
+    def of(cls, verdict: Verdict | None) -> _Written:
+        if verdict is None:
+            return cls(None, {}, None)
+        bodies = {one.stream_key: one.body.model_dump(mode="json", exclude_defaults=True) for one in verdict.breaks}
+        figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
+        rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed)
+        content = [*figures, *rest, _waiting(verdict), [[list(key), body] for key, body in bodies.items()]]
+        return cls(verdict, bodies, sha256(canonical(content)).hexdigest()[:32])
+
+    @property
+    def wakes_on(self) -> date | None:
+        """The next date on which something in it changes: the answer, or the deadline that its breaks name."""
+        assert self.verdict is not None
+        dates = [self.verdict.next_change, *(one.body.deadline for one in self.verdict.breaks)]
+        return min((one for one in dates if one is not None), default=None)
+
+
+def _waiting(verdict: Verdict) -> list[dict[str, Any]]:
+    return [{"side": one.side, "what": one.what, "until": one.until} for one in verdict.waiting]
+
+
+_DRAWN = """
+SELECT d.tenant, d.level, d.owner, d.month, d.item, d.expected, d.currency, d.owed, d.digest FROM matching.drawn d
+ WHERE d.tenant = $1 AND d.level = ANY ($2) AND d.owner = ANY ($3) AND d.month = $4"""
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What the tables hold of a unit: of a client's month every group."""
+
+    digests: Mapping[Key, str]
+    totals: Mapping[Key, GroupTotal]
+
+    def digest(self, key: Key) -> str | None:
+        return self.digests.get(key)
+
+
+async def _before(a: Any, drawn: Drawn) -> _Before:
+    unit = drawn.unit
+    levels = ["product", "client"] if unit.level == "client" else [unit.level]
+    owners = list({key.owner for key in drawn.verdicts} | {unit.owner})
+    digests, totals = {}, {}
+    for *columns, expected, currency, owed, digest in await a.fetch(_DRAWN, unit.tenant, levels, owners, unit.month):
+        key = Key(*columns)
+        digests[key] = digest
+        if key.level == "product":
+            totals[key] = GroupTotal(key.item, expected, currency, owed)
+    return _Before(digests, totals)
+
+
+def _draw_level(drawn: Drawn, before: _Before) -> None:
+    """The level above a client's groups, if it is due or one of its groups counts otherwise than before.
+
+    Where it speaks (:attr:`Month.unanswered`) every group was drawn from this snapshot; elsewhere what was drawn before
+    will do, since no record comes of it and a group that changes brings this level up again.
+    """
+    month = drawn.month
+    if month is None:
+        return
+    now = {key: total_of(key.item, verdict) for key, verdict in drawn.verdicts.items() if verdict is not None}
+    moved = any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
+    level = drawn.unit._replace(item=LEVEL)
+    if not (moved or level in drawn.causes):
+        return
+    others = {} if month.unanswered else before.totals
+    totals = [total for key, total in others.items() if key not in drawn.verdicts]
+    drawn.verdicts[level] = draw_client(month.level([*totals, *now.values()]))
+
+
+_VERDICTS = """
+SELECT v.tenant, v.level, v.owner, v.month, v.item, v.stream, v.key, v.version, v.state, v.reopened, v.recorded
+  FROM matching.verdict v
+ WHERE v.tenant = $1 AND (v.stream = ANY ($2) OR (v.month = $3 AND (v.level, v.owner, v.item) IN (
+   SELECT * FROM unnest($4::text[], $5::text[], $6::text[]))))
+ ORDER BY v.stream FOR UPDATE"""
+_RECORD = """
+INSERT INTO matching.verdict AS v
+  (tenant, level, owner, month, item, stream, key, version, state, reopened, code, client, amount, currency, body,
+   recorded)
+SELECT u.tenant, u.level, u.owner, u.month, u.item, u.stream, u.key, u.version, u.state, u.reopened,
+       u.body ->> 'code', u.body ->> 'client', (u.body ->> 'amount')::numeric, u.body ->> 'currency', u.body, u.body
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::uuid[], $7::jsonb[], $8::int[],
+              $9::text[], $10::int[], $11::jsonb[])
+       AS u(tenant, level, owner, month, item, stream, key, version, state, reopened, body)
+ON CONFLICT (tenant, stream) DO UPDATE SET
+  level = excluded.level, owner = excluded.owner, month = excluded.month, item = excluded.item, key = excluded.key,
+  version = excluded.version, state = excluded.state, reopened = excluded.reopened, code = excluded.code,
+  client = excluded.client, amount = excluded.amount, currency = excluded.currency, body = excluded.body,
+  recorded = excluded.recorded"""
+# Evidence has grown, a name or a deadline is another: no event, but what is shown is what holds.
+_REFRESH = """
+UPDATE matching.verdict v SET level = u.level, owner = u.owner, month = u.month, item = u.item, body = u.body
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::uuid[], $7::jsonb[])
+       AS u(tenant, level, owner, month, item, stream, body)
+ WHERE v.tenant = u.tenant AND v.stream = u.stream
+   AND (v.body, v.level, v.owner, v.month, v.item) IS DISTINCT FROM (u.body, u.level, u.owner, u.month, u.item)"""
+
+
+async def _write_streams(a: Any, drawn: Drawn, before: _Before, written: Mapping[Key, _Written]) -> list[Draft]:
+    """Verdict rows and the drafts of what became a record."""
+    tenant = drawn.unit.tenant
+    holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
+    streams = {discrepancy_stream(tenant, stream_key): stream_key for stream_key in holders}
+    if not streams and all(before.digest(key) is None for key in written):
+        return []
+    groups = [(key.level, key.owner, key.item) for key in written]
+    rows = await a.fetch(_VERDICTS, tenant, list(streams), drawn.unit.month, *zip(*groups, strict=True))
+    # A stream that another group of this draw holds now is that group's, whoever held it before.
+    previous: dict[Key, dict[StreamKey, StoredVerdict]] = defaultdict(dict)
+    for *group, _, key_text, version, state, reopened, recorded in rows:
+        stream_key = tuple(orjson.loads(key_text))
+        stored = StoredVerdict(version, state == "open", _body(recorded), reopened)
+        previous[holders.get(stream_key, Key(*group))][stream_key] = stored
+    changes = [
+        (key, change)
+        for key, one in written.items()
+        for change in diff(
+            previous[key],
+            one.verdict.breaks if one.verdict else (),
+            one.verdict.state if one.verdict else None,
+        )
+    ]
+    changed = {change.stream_key for _, change in changes}
+    if changes:
+        await a.execute(_RECORD, *zip(*(_record_row(key, change) for key, change in changes), strict=True))
+    unchanged = [(stream_key, key) for stream_key, key in holders.items() if stream_key not in changed]
+    if unchanged:
+        await a.execute(
+            _REFRESH,
+            *zip(
+                *(
+                    (*key, discrepancy_stream(tenant, stream_key), canonical(written[key].bodies[stream_key]).decode())
+                    for stream_key, key in unchanged
+                ),
+                strict=True,
+            ),
+        )
+    return [_draft(tenant, change, _basis(drawn, key), drawn.cause(key)) for key, change in changes]
+
+
+def _body(text: str) -> DiscrepancyBody:
+    return DiscrepancyBody.model_validate(orjson.loads(text))
+
+
+def _record_row(key: Key, change: Change) -> tuple[Any, ...]:
+    stream, after = discrepancy_stream(key.tenant, change.stream_key), change.after
+    stream_key = canonical(list(change.stream_key)).decode()
+    body = canonical(change.body.model_dump(mode="json", exclude_defaults=True)).decode()
+    return (*key, stream, stream_key, after.version, "open" if after.open else "cleared", after.reopened, body)
+
+
+def _basis(drawn: Drawn, key: Key) -> Basis:
+    cause = orjson.loads(drawn.cause(key))
+    named = Cause(record=cause["record"], type=cause["type"], recorded_at=cause["recorded_at"])
+    return drawn.snapshot.basis.model_copy(update={"cause": named})
+
+
+def _draft(tenant: str, change: Change, basis: Basis, cause: str) -> Draft:
+    data: DiscrepancyDetected | DiscrepancyChanged | DiscrepancyCleared
+    if change.kind == "detected":
+        data = DiscrepancyDetected(body=change.body, basis=basis, reopened=change.reopened)
+    elif change.kind == "changed":
+        data = DiscrepancyChanged(body=change.body, basis=basis, previous_amount=change.previous_amount)
+    else:
+        data = DiscrepancyCleared(body=change.body, basis=basis, verdict=change.verdict)
+    fields = orjson.loads(cause)
+    stream = discrepancy_stream(tenant, change.stream_key)
+    return draft_derived(
+        CATALOGUE[f"discrepancy.{change.kind}.v1"],
+        tenant=tenant,
+        source=SOURCE,
+        record_id=derived_id(stream, change.expected + 1),
+        # It occurred when its cause arrived: no clock enters a derived record.
+        time=datetime.fromisoformat(fields["recorded_at"]),
+        data=data,
+        stream=stream,
+        expected=change.expected,
+        context=Context(actor="service:matching", correlation_id=fields["correlation"], causation_id=fields["id"]),
+    )
+
+
+_KEEP = """
+INSERT INTO matching.drawn AS d
+  (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, broken, currency, owed, waiting,
+   rests_on_absence, digest)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
+                     $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::text[], $13::boolean[],
+                     $14::jsonb[], $15::boolean[], $16::text[])
+ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
+  state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
+  explained_by = excluded.explained_by, broken = excluded.broken, currency = excluded.currency, owed = excluded.owed,
+  waiting = excluded.waiting, rests_on_absence = excluded.rests_on_absence, digest = excluded.digest"""
+_FORGET = """
+DELETE FROM matching.drawn d USING unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[])
+       AS k(tenant, level, owner, month, item)
+ WHERE (d.tenant, d.level, d.owner, d.month, d.item) = (k.tenant, k.level, k.owner, k.month, k.item)"""
+_SLEEP = """
+DELETE FROM matching.wake w USING unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[])
+       AS k(tenant, level, owner, month, item)
+ WHERE (w.tenant, w.level, w.owner, w.month, w.item) = (k.tenant, k.level, k.owner, k.month, k.item)"""
+_WAKE_ON = """
+INSERT INTO matching.wake AS w (tenant, level, owner, month, item, on_date)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::date[])
+ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET on_date = excluded.on_date"""
+
+
+async def _write_groups(a: Any, differing: Mapping[Key, _Written]) -> None:
+    """The rows of the groups, and the dates that they wait for."""
+    kept = {key: one for key, one in differing.items() if one.verdict is not None}
+    wakes = [(*key, one.wakes_on) for key, one in kept.items() if one.wakes_on is not None]
+    gone = [key for key, one in differing.items() if one.verdict is None]
+    asleep = [key for key, one in differing.items() if one.verdict is None or one.wakes_on is None]
+    if kept:
+        await a.execute(_KEEP, *zip(*(_group_row(key, one) for key, one in kept.items()), strict=True))
+    if wakes:
+        await a.execute(_WAKE_ON, *zip(*wakes, strict=True))
+    if gone:
+        await a.execute(_FORGET, *zip(*gone, strict=True))
+    if asleep:
+        await a.execute(_SLEEP, *zip(*asleep, strict=True))
+
+
+def _group_row(key: Key, one: _Written) -> tuple[Any, ...]:
+    verdict = one.verdict
+    assert verdict is not None
+    return (
+        *key, verdict.state, verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken,
+        verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(), rests_on_absence(verdict), one.digest,
+    )  # fmt: skip
+
+
+# More dead letters than a basis can name: what was found stays, and says that it is not up to date.
+_PENDING_ROWS = """
+UPDATE matching.drawn d SET state = 'not_comparable', digest = 'pending', waiting = $6
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[]) AS k(tenant, level, owner, month, item)
+ WHERE (d.tenant, d.level, d.owner, d.month, d.item) = (k.tenant, k.level, k.owner, k.month, k.item)"""
+_LATER = """
+INSERT INTO matching.due_key (tenant, level, owner, month, item, ready_at, cause)
+SELECT k.tenant, k.level, k.owner, k.month, k.item, clock_timestamp() + $7, k.cause
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::jsonb[])
+       AS k(tenant, level, owner, month, item, cause)"""
+
+
+async def _write_pending(a: Any, drawn: Drawn) -> None:
+    what = f"more than {EXCLUDED_MAX} records could not be read; their dead letters say why"
+    waiting = canonical([{"side": "incomplete_input", "what": what, "until": None}]).decode()
+    await a.execute(_PENDING_ROWS, *zip(*drawn.causes, strict=True), waiting)
+    rows = [(*key, cause) for key, cause in drawn.causes.items()]
+    await a.execute(_LATER, *zip(*rows, strict=True), PENDING)

@@ -1,0 +1,204 @@
+"""What the tests of matching share: records into the real log, the service driven by hand, the oracle, and replays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from services.matching.compare import Comparer
+from services.matching.expand import NO_MONTH, Key
+from services.matching.fold import TOPICS, consumer
+from services.matching.resolver import Resolver
+from shared.eventlog.postgres import append_in
+from shared.events.catalogue import CATALOGUE, PARTITIONS
+from shared.events.record import Draft, content_of
+from shared.kernel.canonical import canonical
+from shared.kernel.identity import id_hash, partition_of
+from shared.messaging.loop import ConsumerLoop
+from shared.messaging.postgres import PostgresStore
+from shared.reconciliation.client_level import LEVEL
+from shared.reconciliation.verdict import Verdict, body_bytes
+from shared.reconciliation.world import Group, World
+from shared.runtime.clock import SystemClock
+from shared.runtime.database import open_pool
+from tests.conftest import Database
+from tests.unit.reconciliation.book import Book
+
+AT_ONCE = timedelta(hours=-1)
+"""Patience of a test that does not want to wait for what else may come."""
+_STAMP = b'"recordedat":"'
+
+
+class Numbered(Book):
+    """A book whose facts never share an id, whatever is written twice."""
+
+    def _fact(self, name: str, source: str, record_id: str, data: Any, **rank: Any) -> dict[str, Any]:
+        return super()._fact(name, source, f"{record_id}#{len(self.records)}", data, **rank)
+
+
+def draft_of(record: dict[str, Any]) -> Draft:
+    """A decoded record, ready for the log again."""
+    record_type = CATALOGUE[record["type"]]
+    body = canonical(record)
+    stream = UUID(hex=record["stream"]) if "stream" in record else None
+    key = stream.hex if stream else record_type.key(record["source"], record_type.model(**record["data"]))  # type: ignore[misc]
+    content = content_of(body)
+    assert content is not None
+    return Draft(
+        topic=record_type.topic,
+        partition=partition_of(record["tenant"], key, PARTITIONS),
+        tenant=record["tenant"],
+        id_hash=id_hash(record["tenant"], record["source"], record["id"]),
+        content_hash=content,
+        body=body,
+        stamp_offset=body.rindex(_STAMP) + len(_STAMP) + 1,
+        stream=stream,
+        expected=record["streamversion"] - 1 if stream else None,
+    )
+
+
+async def append(pool: asyncpg.Pool, records: Iterable[dict[str, Any]]) -> None:
+    """Records into the log, each in a transaction of its own, in this order (``pool``: ingestion's)."""
+    for record in records:
+        async with pool.acquire() as connection, connection.transaction():
+            await append_in(connection, [draft_of(record)], None)
+
+
+@dataclass
+class Matching:
+    """The service without its server: every part can be driven by hand."""
+
+    pool: asyncpg.Pool
+    ingestion: asyncpg.Pool
+    admin: asyncpg.Connection
+    resolver: Resolver
+    comparer: Comparer
+
+    def loop(self, handler: Any = None) -> ConsumerLoop:
+        """A member of the fold's group that is fed by the log alone."""
+        made = consumer(handler) if handler else consumer()
+        return ConsumerLoop(
+            made, PostgresStore(self.pool, made), epoch=1, clock=SystemClock(), random=Random(0)
+        )
+
+    async def feed(self, records: Iterable[dict[str, Any]]) -> None:
+        await append(self.ingestion, records)
+        await self.fold()
+
+    async def fold(self) -> None:
+        loop = self.loop()
+        while await loop._check():
+            pass
+        assert loop._fault is None, loop._fault
+
+    async def settle(self) -> None:
+        """Resolve and draw until nothing is due."""
+        while (
+            await self.resolver.step() or await self.resolver.wake() or await self.comparer.step(AT_ONCE)
+        ):
+            pass
+
+    async def run(self, records: Iterable[dict[str, Any]]) -> None:
+        await self.feed(records)
+        await self.settle()
+
+    # --- what is there ---------------------------------------------------------------------------------------------
+    async def records(self, *topics: str) -> list[dict[str, Any]]:
+        """The log's records with their places, in the order in which they were recorded."""
+        rows = await self.admin.fetch(
+            "SELECT topic, partition, position, body FROM log.record WHERE topic = ANY ($1)"
+            " ORDER BY recorded_at, topic, partition, position",
+            list(topics or TOPICS),
+        )
+        return [orjson.loads(body) | {"place": (topic, partition, position)} for topic, partition, position, body in rows]
+
+    async def verdicts(self, tenant: str) -> list[asyncpg.Record]:
+        return await self.admin.fetch("SELECT * FROM matching.verdict WHERE tenant = $1 ORDER BY key", tenant)
+
+    async def stream(self, tenant: str, code: str) -> list[tuple[str, int]]:
+        """(type, version) of every record of the one discrepancy that now bears this code."""
+        rows = [row for row in await self.verdicts(tenant) if row["code"] == code]
+        assert len(rows) == 1, [row["key"] for row in rows]
+        return [
+            (record["type"].split(".")[1], record["streamversion"])
+            for record in await self.records("discrepancies")
+            if record["stream"] == rows[0]["stream"].hex
+        ]
+
+    # --- what should be there ----------------------------------------------------------------------------------------
+    async def check(self, tenant: str) -> None:
+        """The tables say what the oracle says of the whole log; so does the last record of each stream."""
+        world = World().fold(await self.records())
+        await self._check_groups(tenant, world.verdicts(tenant))
+        rows = {tuple(orjson.loads(row["key"])): row for row in await self.verdicts(tenant)}
+        expected = world.draw_all(tenant)
+        shown = {key: row["body"] for key, row in rows.items() if row["state"] == "open"}
+        assert shown.keys() == expected.keys()
+        for key, body in expected.items():
+            assert canonical(orjson.loads(shown[key])) == body_bytes(body), key
+
+    async def _check_groups(self, tenant: str, expected: Mapping[Any, Verdict]) -> None:
+        rows = await self.admin.fetch("SELECT * FROM matching.drawn WHERE tenant = $1", tenant)
+        drawn = {Key(*(row[name] for name in Key._fields)): row for row in rows}
+        wanted = {_key(tenant, group): verdict for group, verdict in expected.items()}
+        assert drawn.keys() == wanted.keys()
+        for key, verdict in wanted.items():
+            row = drawn[key]
+            for name in ("state", "expected", "billed", "explained", "explained_by", "broken", "currency", "owed"):
+                assert row[name] == getattr(verdict, name), (key, name)
+            waiting = [(one["side"], one["what"], one["until"]) for one in orjson.loads(row["waiting"])]
+            assert waiting == [(w.side, w.what, w.until and str(w.until)) for w in verdict.waiting], key
+
+    async def replay(self, tenant: str) -> int:
+        """Every derived record is what its basis gives, byte for byte; the versions of a stream have no gap. Returns
+        how many records were drawn again."""
+        facts = await self.records()
+        keys = {row["stream"].hex: tuple(orjson.loads(row["key"])) for row in await self.verdicts(tenant)}
+        derived = [record for record in await self.records("discrepancies") if record["tenant"] == tenant]
+        versions: dict[str, int] = {}
+        for record in derived:
+            stream, basis = record["stream"], record["data"]["basis"]
+            versions[stream] = versions.get(stream, 0) + 1
+            assert record["streamversion"] == versions[stream]
+            cut, excluded = basis["cut"], set(basis.get("excluded", ()))
+            known = [
+                fact
+                for fact in facts
+                if fact["place"][2] <= cut[fact["place"][0]][fact["place"][1]]
+                and "/".join(map(str, fact["place"])) not in excluded
+            ]
+            assert all(fact["recordedat"] <= record["recordedat"] for fact in known)
+            breaks = World().fold(known).draw_all(tenant)
+            if record["type"] == "discrepancy.cleared.v1":
+                assert keys[stream] not in breaks
+            else:
+                assert body_bytes(breaks[keys[stream]]) == canonical(record["data"]["body"])
+        return len(derived)
+
+
+def _key(tenant: str, group: Any) -> Key:
+    if isinstance(group, Group):
+        level = "client" if group.product == LEVEL else "product"
+        return Key(tenant, level, group.client, group.period.start, group.product)
+    return Key(tenant, group.kind, group.source, NO_MONTH, group.key)
+
+
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[Matching]:
+    pool = await open_pool(database.login("matching_work"), name="matching", size=16)
+    ingestion = await open_pool(database.login("ingestion_work"), name="ingestion", size=2)
+    admin = await asyncpg.connect(database.admin)
+    try:
+        yield Matching(pool, ingestion, admin, Resolver(pool), Comparer(pool, SystemClock()))
+    finally:
+        await admin.close()
+        await ingestion.close()
+        await pool.close()

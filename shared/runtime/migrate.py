@@ -95,8 +95,9 @@ async def migrate(admin_url: str, passwords: dict[str, str], *, root: Path = ROO
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await _roles(connection, passwords)
         await connection.execute(
-            "CREATE SCHEMA IF NOT EXISTS plumbline; CREATE TABLE IF NOT EXISTS plumbline.migration (room text, name text,"
-            " digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, name))"
+            "CREATE SCHEMA IF NOT EXISTS plumbline; CREATE TABLE IF NOT EXISTS plumbline.migration"
+            " (room text, name text, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(),"
+            " PRIMARY KEY (room, name))"
         )
         applied = {
             (row["room"], row["name"]): row["digest"]
@@ -107,8 +108,9 @@ async def migrate(admin_url: str, passwords: dict[str, str], *, root: Path = ROO
         if unknown:
             room, name = unknown[0]
             raise MigrationRefused(
-                f"this database was written by a newer release: it holds migration {room}/{name}, which this one does not"
-                " know. Use that release, or point PLUMBLINE_DATABASE_URL at another database (embedded: move var/ away)"
+                f"this database was written by a newer release: it holds migration {room}/{name}, which this one"
+                " does not know. Use that release, or point PLUMBLINE_DATABASE_URL at another database (embedded: move"
+                " var/ away)"
             )
         count = 0
         for migration in wanted:

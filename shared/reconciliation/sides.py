@@ -79,8 +79,8 @@ def _incomparable(case: Case) -> list[Waiting] | None:
     if _too_large(case):
         return [Waiting("terms", "a figure has more digits than a record can hold", None)]
     if case.mode == "invoice":
-        if case.amounts_only and not case.lines and case.used.value > 0:
-            return [Waiting("price", "an amount is billed without units, and no contract says what is due", None)]
+        if not case.lines and case.used.value > 0 and _says_no_price(case.billed):
+            return [Waiting("price", "the lines billed give no price of a unit, and no contract says one", None)]
         return None
     if is_overdue(inputs.as_of, inputs.period, inputs.settings.invoice_grace_days) and not inputs.invoices.incomplete:
         # The agreement has had its time. That the client has no invoice at all is said once, for the whole client.
@@ -89,6 +89,13 @@ def _incomparable(case: Case) -> list[Waiting] | None:
     if unsaid:
         return [Waiting("invoice", f"{words.more(unsaid)} does not say what it is set to bill", None)]
     return None
+
+
+def _says_no_price(billed: Billed | None) -> bool:
+    """Whether what is billed has no unit price to go by: an amount without units, or credits beyond the charges."""
+    if billed is None:
+        return False
+    return billed.amount != 0 if billed.unit_price is None else billed.unit_price < 0
 
 
 def _too_large(case: Case) -> bool:
@@ -329,7 +336,9 @@ def _expected_without_contract(
     """Without a contract the invoice's own price holds, and without an invoice the list price."""
     product = inputs.product
     unit_price: Decimal | Fraction | None = None if billed is None else billed.unit_price
-    if unit_price is None and (product.currency or inputs.client.currency) == currency:
+    if unit_price is not None and unit_price < 0:
+        unit_price = None
+    elif unit_price is None and (product.currency or inputs.client.currency) == currency:
         unit_price = product.list_price
     if quantity == 0:
         return Expected(quantity, unit_price, _ZERO, "nothing used, nothing agreed", ())

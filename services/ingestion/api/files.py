@@ -27,12 +27,13 @@ from services.ingestion.domain.profiles import (
 from services.ingestion.domain.rows import TooManyDocuments
 from services.ingestion.domain.table import BadTable
 from services.ingestion.files import Upload, ingest
+from services.ingestion.handlers.decide import Contended
 from services.ingestion.intake import BatchIdReused
 from services.ingestion.parts import Parts, parts
 from services.ingestion.runs import OutOfOrder
 from services.ingestion.spool import NotText, Spool, TooLarge
 from shared.access.directory import find_tenant
-from shared.access.principal import Principal, principal
+from shared.access.principal import Principal, operator, principal
 from shared.runtime.http import Problem, unavailable
 
 AT_ONCE = 4
@@ -55,6 +56,8 @@ async def post_file(request: Request, who: Principal = Depends(principal), here:
     tenant = await find_tenant(here.pool, who.tenant)
     assert tenant is not None, "the principal's tenant exists"
     upload = _upload(request, who, tenant.time_zone, here.clock.now())
+    if upload.profile.decides:
+        await operator(request)
     if _places.locked():
         raise unavailable("Busy", f"{AT_ONCE} files are being taken in already.")
     async with _places:
@@ -231,3 +234,5 @@ async def _ingest(here: Parts, upload: Upload, spool: Spool, zone: str) -> dict[
         ) from error
     except BatchIdReused as error:
         raise reused() from error
+    except Contended as error:
+        raise unavailable("Others decide the same", "Mappings of the file are being decided by others.") from error

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.ingestion.domain.cells import Type
-from shared.events.catalogue import CATALOGUE
+from shared.events.catalogue import CATALOGUE, Kind
 
 _FOLDER = files("services.ingestion") / "profiles"
 ENGINE_VALUES = frozenset({"@version", "@line", "@lines", "@digest", "@total", "@key"})
@@ -170,6 +170,11 @@ class Profile(_Declared):
     def rules(self) -> tuple[RecordRule, ...]:
         """Every rule: those of a row, then the header's."""
         return (*self.records, self.document.header) if self.document else self.records
+
+    @property
+    def decides(self) -> bool:
+        """True when its rows are decisions of the whole tenant, which no source's key may make."""
+        return any(CATALOGUE[rule.type].kind is Kind.DECISION for rule in self.rules())
 
     def columns_behind(self, *names: str) -> frozenset[str]:
         """The columns that these columns, derived and ``@`` values are made of."""

@@ -378,6 +378,11 @@ async def test_mappings_are_decided_once_and_the_last_row_of_an_identifier_stand
     assert [(f["streamversion"], f["data"]["targets"]) for f in stored] == [(1, [{"id": "p-1"}]), (2, [{"id": "p-x"}])]
 
 
+async def test_a_sources_key_decides_nothing(ingestion: Ingestion) -> None:
+    content = table("kind,source,key,target", [("sku", "huntress", "a", "b")])
+    assert (await post(ingestion, "mappings", content, token=ingestion.key)).status_code == 403
+
+
 async def test_a_mapping_without_a_target_is_quarantined(ingestion: Ingestion) -> None:
     answer = await send(ingestion, "mappings", table("kind,source,key,target", [("sku", "focus", "a", "")]))
     assert sums(answer) == (0, 0, 1)

@@ -233,6 +233,7 @@ async def test_an_answer_that_comes_after_its_attempt_was_given_up_changes_nothi
             await held.wait()
             await super().settle(results)
 
+    receiver.script.append(Answer(500))
     await world.configure(A, receiver)
     await world.detect(A, "one")
     await world.fold()
@@ -244,6 +245,7 @@ async def test_an_answer_that_comes_after_its_attempt_was_given_up_changes_nothi
             assert await world.settled(A) == {"sent": 1}
         held.set()
         paused.stop()
+    assert await world.states(A) == {"sent": 1}
     [arrival] = receiver.arrivals.values()
     assert [a["type"] for a in await world.attempts(A, arrival.webhook_id)] == [
         "notification.failed.v1",

@@ -78,7 +78,9 @@ class Postgres(Server):
             words.write_text(self.password)
             _own(words)
             command = [str(binaries() / "initdb"), "-D", str(making), "-U", ADMINISTRATOR, f"--pwfile={words}"]
-            command += ["-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-instructions"]
+            # PostgreSQL's own collation: the same on every system, and no upgrade of a C library can change an index.
+            command += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+            command += ["--auth=scram-sha-256", "--no-instructions"]
             run = subprocess.run(command, capture_output=True, text=True, preexec_fn=_identity())
         finally:
             words.unlink(missing_ok=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import CorruptRecordException, TopicAlreadyExistsError, for_code
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -204,6 +205,7 @@ class _Batch(NamedTuple):
     raw: KafkaAckableMessage
 
 
+Fetched = dict[TopicPartition, list[ConsumerRecord[Any, Any]]]
 Deliver = Callable[[Sequence[Message], int], Awaitable[bool]]
 
 
@@ -306,6 +308,24 @@ class KafkaFeed(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._subscriber(self._take)
         await self._broker.start()
+        consumer = self._subscriber.consumer
+        consumer.getmany = partial(self._fetch, consumer, consumer.getmany)
+
+    async def _fetch(
+        self, consumer: AIOKafkaConsumer, getmany: Callable[..., Awaitable[Fetched]], *partitions: Any, **bounds: Any
+    ) -> Fetched:
+        """``getmany`` that cannot get stuck: a message which the client fails to unpack (a header whose *name* is no
+        text, a checksum that does not hold) would be fetched and fail again for ever, and hold up all partitions.
+
+        Which one it is cannot be told, so everything that was fetched is passed over; the log has those records.
+        """
+        try:
+            return await getmany(*partitions, **bounds)
+        except (ValueError, CorruptRecordException) as error:
+            _log.warning("messages passed over", group=self._group, cause=repr(error))
+            await consumer.seek_to_end()
+            await self._deliver((), 1)
+            return {}
 
     async def _disconnect(self) -> None:
         broker, self._broker, self._assigned = self._broker, None, None

@@ -4,7 +4,7 @@ Two things feed it. Kafka's messages come through :meth:`ConsumerLoop.deliver`. 
 marks with the log's heads every second and reads from the log what Kafka did not bring: after a start, a long absence,
 a lost tail, or without any broker. Both end in the same step: lock the marks, take what follows them without a gap (at
 hand, or from the log), handle it, move the marks, append, commit. So the mark decides, and nothing else needs to be
-right. docs/decisions/0030 to 0033 say why it is built like this.
+right. docs/decisions/0030 to 0032 say why it is built like this.
 """
 
 from __future__ import annotations

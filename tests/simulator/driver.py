@@ -21,6 +21,7 @@ import orjson
 
 _RETRIED = {429, 502, 503, 504}
 _TRIES = 60
+_LOOK_S, _QUIET_LOOKS = 0.3, 5
 
 
 @dataclass
@@ -165,16 +166,35 @@ class Driver:
 
     # --- waiting and looking --------------------------------------------------------------------------------------
     async def settled(self, timeout_s: float = 60) -> None:
-        """Wait until matching and notification have nothing left to do, seen twice in a row."""
+        """Wait until nothing is on its way: relays and consumers have caught up, nothing is due, each message is out.
+
+        A service looks at its own lag once a second, so it must be quiet for longer than that.
+        """
         deadline, quiet = time.monotonic() + timeout_s, 0
-        while quiet < 2:
-            states = [
-                (await self.call(service, "GET", "/health/ready")).json() for service in ("matching", "notification")
-            ]
-            quiet = quiet + 1 if all(state.get("idle") for state in states) else 0
+        while quiet < _QUIET_LOOKS:
+            waiting = await self._waiting()
+            quiet = 0 if waiting else quiet + 1
             if time.monotonic() > deadline:
-                raise Refused(f"not settled after {timeout_s:.0f} s: {states}")
-            await asyncio.sleep(0.2)
+                raise Refused(f"not settled after {timeout_s:.0f} s: {waiting}")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _waiting(self) -> list[str]:
+        found = []
+        for service in ("ingestion", "matching", "notification"):
+            state = (await self.call(service, "GET", "/health/ready")).json()
+            messaging = state["messaging"]
+            found += [
+                f"relay of {relay['topic']}: {relay['behind']}" for relay in messaging["relays"] if relay["behind"]
+            ]
+            for consumer in messaging["consumers"]:
+                lag = sum(topic["records"] for topic in consumer["lag"].values())
+                found += [f"{consumer['consumer']}: {lag} behind"] if lag else []
+            found += [f"{service}: {state['due']} due"] if state.get("due") else []
+        for state_name in ("planned", "sending"):
+            params = {"state": state_name, "limit": "1"}
+            page = (await self.call("notification", "GET", "/v1/notifications", params=params)).json()
+            found += [f"a message is {state_name}"] if page["data"] else []
+        return found
 
     async def discrepancies(self, state: str = "open") -> list[dict[str, object]]:
         """Every discrepancy in a state, all pages."""

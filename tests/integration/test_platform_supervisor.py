@@ -76,6 +76,13 @@ class Running:
             text=True,
         )
 
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.end()
+
     def ready(self) -> Running:
         until(lambda: self.process.poll() is not None or self.state() == "ready", "the platform is ready", 60)
         assert self.process.poll() is None, self.process.communicate()[0]
@@ -97,8 +104,8 @@ class Running:
 def started_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A folder whose servers have been made and used; tests copy it, because making them takes seconds."""
     home = Home(tmp_path_factory.mktemp("platform") / "var")
-    running = Running(home).ready()
-    running.end()
+    with Running(home) as running:
+        running.ready()
     return home
 
 
@@ -110,10 +117,8 @@ def home(started_once: Home, tmp_path: Path) -> Home:
 
 @pytest.fixture
 def running(home: Home) -> Iterator[Running]:
-    supervisor = Running(home)
-    yield supervisor.ready()
-    if supervisor.process.poll() is None:
-        supervisor.end()
+    with Running(home) as supervisor:
+        yield supervisor.ready()
 
 
 def test_everything_runs_is_told_of_and_ends_in_order(running: Running) -> None:
@@ -148,9 +153,10 @@ def test_killing_the_supervisor_leaves_no_process_and_the_next_start_keeps_ports
     pids, ports = running.pids(), read_json(running.home.ports)
     running.end(signal.SIGKILL)
     until(lambda: gone(pids), "all children ended")
-    again = Running(running.home).ready()
-    assert read_json(running.home.ports) == ports
-    said = again.end()
+    with Running(running.home) as again:
+        again.ready()
+        assert read_json(running.home.ports) == ports
+        said = again.end()
     assert "migrations    up to date" in said
 
 
@@ -196,9 +202,9 @@ async def test_a_second_supervisor_of_the_same_folder_is_refused_and_names_the_f
 def test_each_way_to_end_a_supervisor_ends_its_services(
     tmp_path: Path, outside: dict[str, str], number: signal.Signals
 ) -> None:
-    running = Running(Home(tmp_path / "var"), **outside).ready()
-    pids = running.pids()
-    running.end(number)
+    with Running(Home(tmp_path / "var"), **outside) as running:
+        pids = running.ready().pids()
+        running.end(number)
     assert running.process.returncode == (-number if number == signal.SIGKILL else 0)
     until(lambda: gone(pids), "all services ended", 5)
 

@@ -191,7 +191,7 @@ class World:
 async def until(done: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     """Until ``done()`` answers true; asks the database, so it has to poll."""
     async with asyncio.timeout(timeout_s):
-        while not await done():  # noqa: ASYNC110
+        while not await done():
             await asyncio.sleep(0.02)
 
 

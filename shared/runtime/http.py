@@ -177,7 +177,7 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_database_away(request: Request, error: Exception) -> Response:
-    logger.warning("database away", error=type(error).__name__)
+    logger.warning("database away", error=f"{type(error).__name__}: {error}")
     return _answer(request, unavailable("Database away", "The database did not answer."))
 
 

@@ -66,7 +66,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_CODES
-    return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError))
+    # InternalClientError: the server said goodbye to an idle connection, and it was used before it was seen to close.
+    return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError))
 
 
 class _Waiting(Generic[U, R]):

@@ -190,6 +190,7 @@ async def test_a_bad_unit_fails_alone(error: type[asyncpg.PostgresError]) -> Non
         TimeoutError(),
         asyncpg.ConnectionDoesNotExistError("gone"),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         asyncpg.AdminShutdownError("terminating"),
         asyncpg.CannotConnectNowError("starting up"),
         asyncpg.LockNotAvailableError("lock timeout"),

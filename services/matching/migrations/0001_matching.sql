@@ -41,11 +41,12 @@ CREATE TABLE matching.slot (
 CREATE INDEX slot_day ON matching.slot (meter, day, record COLLATE "C");
 
 -- The maintained view of counters: sum and number of slots per UTC day. Moved by "+ new - old", never by "+ value".
+-- No CHECK (n >= 0): it would be asked of what is to be added, which is negative where a slot leaves a day.
 CREATE TABLE matching.total (
   meter uuid NOT NULL,
   day   date NOT NULL,
   value numeric NOT NULL,
-  n     bigint NOT NULL CHECK (n >= 0),
+  n     bigint NOT NULL,
   PRIMARY KEY (meter, day)
 ) WITH (fillfactor = 80);
 

@@ -98,6 +98,8 @@ class Matching:
         while await loop._check():
             pass
         assert loop._fault is None, loop._fault
+        letters = await self.admin.fetch("SELECT * FROM matching.dead_letter WHERE reason = 'refused'")
+        assert not letters, letters
 
     async def settle(self) -> None:
         """Resolve and draw until nothing is due."""

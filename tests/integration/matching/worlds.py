@@ -1,0 +1,220 @@
+"""Random books: everything that an MSP's records can say, contradict and take back, small enough to collide often."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from shared.events import invoices
+from tests.integration.matching.support import Numbered
+
+CLIENTS = ("northwind", "aster", "atlas")
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland")
+PRODUCTS = ("edr", "mail", "backup")
+SOURCES = ("huntress", "acronis")
+ACCOUNTS = ("a-1", "a-2", "a-3")
+SKUS = ("s-edr", "s-mail", "s-gib")
+MONTHS = ("2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01", "2026-12-01")
+EDGES = (datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
+
+
+class RandomBook:
+    """Writes ``size`` records into a book, about one tenant."""
+
+    def __init__(self, random: Random, size: int) -> None:
+        self.random = random
+        self.book = Numbered()
+        self.invoices = 0
+        writers = {
+            self.tick: 3, self.client: 3, self.product: 2, self.map: 8, self.setting: 1, self.usage: 24, self.line: 7,
+            self.end_line: 1, self.invoice: 6, self.void: 1, self.charge: 4, self.complete: 4,
+        }  # fmt: skip
+        while len(self.book.records) < size:
+            random.choices(list(writers), list(writers.values()))[0]()
+
+    def shuffled(self) -> list[dict[str, Any]]:
+        """The records in a random order that keeps each decision stream's own."""
+        records = list(self.book.records)
+        self.random.shuffle(records)
+        decisions = [n for n, record in enumerate(records) if "stream" in record]
+        in_order = sorted((records[n] for n in decisions), key=lambda one: one["streamversion"])
+        for n, record in zip(decisions, in_order, strict=True):
+            records[n] = record
+        return records
+
+    # --- one record or document each ---------------------------------------------------------------------------------
+    def _pick(self, *choices: Any) -> Any:
+        return self.random.choice(choices)
+
+    def _asserted(self) -> datetime:
+        return datetime(2026, 10, 1, tzinfo=UTC) + timedelta(hours=self.random.randrange(5))
+
+    def tick(self) -> None:
+        self.book.tick(str(date(2026, 9, 20) + timedelta(days=self.random.randrange(80))))
+
+    def client(self) -> None:
+        client = self._pick(*CLIENTS)
+        self.book.client(
+            client,
+            self._pick(client.title(), f"{client.title()} Ltd"),
+            time_zone=self._pick(*ZONES),
+            bill_cycle_day=self._pick(1, 15, 31),
+            source=self._pick("psa", "psa", "crm"),
+            asserted=self._asserted(),
+        )
+
+    def product(self) -> None:
+        product = self._pick(*PRODUCTS)
+        price = self._pick(None, "3", "4.20")
+        self.book.product(
+            product,
+            self._pick(product.upper(), f"{product} plus"),
+            list_price=None if price is None else Decimal(price),
+            currency="EUR",
+        )
+
+    def map(self) -> None:
+        kind = self._pick("account", "sku")
+        key, targets = (self._pick(*ACCOUNTS), CLIENTS) if kind == "account" else (self._pick(*SKUS), PRODUCTS)
+        source = self._pick(*SOURCES)
+        how = self.random.random()
+        if how < 0.75:
+            self.book.map(kind, source, key, self._pick(*targets), self._pick("1", "1", "0.5"))
+        elif how < 0.9:
+            self.book.exclude(kind, source, key, self._pick(None, date(2026, 10, 20)))
+        elif any(record.get("subject") == f"{kind}/{source}/{key}" for record in self.book.records):
+            self.book.unmap(kind, source, key)
+
+    def setting(self) -> None:
+        key, values = self._pick(
+            ("invoice.grace_days", ("0", "20", None)),
+            ("tolerance.quantity.absolute", ("2", None)),
+            ("tolerance.unit_price.absolute", ("5", None)),
+        )
+        self.book.set(key, self._pick(*values))
+
+    def _instant(self) -> datetime:
+        if self.random.random() < 0.3:
+            return self._pick(*EDGES) + timedelta(hours=self.random.randrange(-14, 14))
+        return datetime(2026, 8, 1, tzinfo=UTC) + timedelta(hours=self.random.randrange(24 * 120))
+
+    def usage(self) -> None:
+        account, source = self._pick(*ACCOUNTS), self._pick(*SOURCES)
+        sku, kind = self._pick(("s-edr", "gauge"), ("s-mail", "gauge"), ("s-gib", "counter"), ("s-gib", "peak"))
+        more: dict[str, Any] = {}
+        time = self._instant()
+        if kind != "gauge":
+            more["event"] = f"e-{self.random.randrange(6)}"
+        elif self.random.random() < 0.2:
+            more["until"] = time + timedelta(hours=self.random.randrange(1, 900))
+        if self.random.random() < 0.4:
+            more["account_name"] = self._pick("Northwind", "Aster Ltd", "Atlas Legal")
+        if self.random.random() < 0.1:
+            more["sku_name"] = self._pick("EDR agent", "Backup GiB")
+        if self.random.random() < 0.05:
+            more["meter"] = "other"
+        self.book.usage(
+            self._pick("0", "0", "2", "5", "7.5"),
+            time,
+            account=account,
+            sku=sku,
+            kind=kind,
+            source=source,
+            run=self.random.randrange(3),
+            asserted=self._asserted(),
+            **more,
+        )
+
+    def line(self) -> None:
+        price = self._pick({"unit": "4.20"}, {"unit": "3"}, {"flat": "50"})
+        self.book.line(
+            self._pick(*CLIENTS),
+            self._pick(*PRODUCTS),
+            self._pick("2024-03-01", "2026-08-01", "2026-09-01", "2026-10-01", "2026-10-15", "2026-12-01"),
+            recurring=self._pick(None, ("5", "4.20"), ("7", "3"), ("1", "50")),
+            contract=self._pick("C-1", "C-2", "C-3", "C-4"),
+            included=self._pick("0", "0", "1"),
+            amended=self._pick(True, False),
+            run=self.random.randrange(4),
+            currency=self._pick("EUR", "EUR", "EUR", "USD"),
+            until=self._pick(None, None, "2026-12-31"),
+            **price,
+        )
+
+    def end_line(self) -> None:
+        self.book.end_line(
+            self._pick(*CLIENTS), self._pick(*PRODUCTS), self._pick("2026-10-01", "2026-11-01"), contract="C-1"
+        )
+
+    def invoice(self) -> None:
+        if self.invoices and self.random.random() < 0.3:
+            number, version = self.random.randrange(self.invoices), 2
+        else:
+            number, version = self.invoices, 1
+            self.invoices += 1
+        start = self.random.randrange(len(MONTHS) - 1)
+        months = 1 if self.random.random() < 0.8 else 2
+        lines = [
+            (self._pick(*PRODUCTS), self._pick("1", "5", "7"), self._pick("4.20", "3", "50"))
+            for _ in range(self.random.randrange(4))
+        ]
+        kind = self._pick("invoice", "invoice", "invoice", "credit_note")
+        if kind == "credit_note":
+            lines = [(product, quantity, f"-{price}") for product, quantity, price in lines]
+        self.book.invoice(
+            self._pick(*CLIENTS),
+            *lines,
+            invoice=f"INV-{number}",
+            version=version,
+            month=(MONTHS[start], MONTHS[min(start + months, len(MONTHS) - 1)]),
+            kind=kind,
+            send=self._pick(None, None, None, 1),
+            corrects=f"INV-{self.random.randrange(self.invoices)}" if kind == "credit_note" else None,
+            currency=self._pick("EUR", "EUR", "EUR", "USD"),
+            digest=self._pick(None, None, None, None, "0" * 64),
+        )
+        if lines and self.random.random() < 0.3:
+            self._line_again(f"INV-{number}", version, lines[0])
+
+    def _line_again(self, invoice: str, version: int, line: tuple[str, str, str]) -> None:
+        """The last line of a document once more, with another content or a period of its own."""
+        _, quantity, price = line
+        start = self._pick(None, *MONTHS[:3])
+        data = invoices.InvoiceLine(
+            invoice=invoice,
+            version=version,
+            line="1",
+            product=self._pick(*PRODUCTS),
+            period_from=None if start is None else date.fromisoformat(start),
+            period_to=None if start is None else date.fromisoformat(start) + timedelta(days=31),
+            quantity=Decimal(quantity),
+            unit_price=Decimal(price),
+            amount=Decimal(quantity) * Decimal(price),
+        )
+        self.book._fact("invoice.line.v1", "psa", f"{invoice}@{version}/1", data)
+
+    def void(self) -> None:
+        self.book.void(f"INV-{self.random.randrange(self.invoices + 1)}", self._pick(1, 1, 2))
+
+    def charge(self) -> None:
+        self.book.charge(
+            self._pick("12.345", "-3", "0"),
+            account=self._pick(*ACCOUNTS, "a-9"),
+            sku=self._pick(*SKUS),
+            line=str(self.random.randrange(5)),
+            version=self._pick(1, 1, 2),
+            currency=self._pick("EUR", "EUR", "USD"),
+            account_name=self._pick(None, "Northwind", "Zephyr"),
+        )
+
+    def complete(self) -> None:
+        start = self.random.randrange(len(MONTHS) - 1)
+        end = self.random.randrange(start + 1, len(MONTHS))
+        self.book.complete(
+            str(date.fromisoformat(MONTHS[start]) - timedelta(days=1)),
+            str(date.fromisoformat(MONTHS[end]) + timedelta(days=1)),
+            source=self._pick(*SOURCES),
+            run=self.random.randrange(3),
+        )

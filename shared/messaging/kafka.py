@@ -37,8 +37,9 @@ TOPIC_SETTINGS = {
     "max.message.bytes": str(BATCH_BYTES_MAX),
 }
 REPLICAS_MAX = 3
-PRODUCE_TIMEOUT_S = 60.0
-CLOSE_TIMEOUT_S = 5.0
+PRODUCE_TIMEOUT_S = 30.0
+"""aiokafka itself would try for ever; a new connection says what is wrong, and makes topics that somebody deleted."""
+CLOSE_TIMEOUT_S = 2.0
 BATCH_RECORDS_MAX = 2_000
 BATCH_WAIT_MS = 5
 """The subscriber waits so long for messages, and as long again after an empty poll."""
@@ -50,6 +51,10 @@ _log = structlog.get_logger(__name__)
 # FastStream says what it does at INFO and warns that it makes no topics; its errors are worth a line.
 _faststream_log = logging.getLogger("plumbline.faststream")
 _faststream_log.setLevel(logging.ERROR)
+# aiokafka tells of every attempt while a broker is away or young, ten times a second. The relay says it once, and
+# state() says whether a consumer has joined its group.
+logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
+logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
 
 
 class TopicsUnfit(Exception):
@@ -68,8 +73,8 @@ async def ensure_topics(bootstrap: str, cell: str, topics: Collection[str]) -> N
     """Make the topics that are missing and check all of them. Raises :class:`TopicsUnfit`, or a KafkaError."""
     names = sorted(topic_name(cell, topic) for topic in topics)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_MS)
-    await admin.start()
     try:
+        await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
         await _create(admin, names, replicas=min(brokers, REPLICAS_MAX))
         await _verify(admin, names)
@@ -141,6 +146,9 @@ class KafkaProducer:
         try:
             async with asyncio.timeout(PRODUCE_TIMEOUT_S):
                 await self._send(producer, partition, messages)
+        except TimeoutError:
+            await self._discard(producer)
+            raise TimeoutError(f"Kafka acknowledged nothing within {PRODUCE_TIMEOUT_S:.0f} s") from None
         except BaseException:
             await self._discard(producer)
             raise
@@ -156,6 +164,13 @@ class KafkaProducer:
                 batch.append(key=None, value=body, timestamp=timestamp_ms, headers=headers)
         await (await producer.send_batch(batch, name, partition=partition.number))
 
+    async def connect(self) -> None:
+        """Connect ahead of the first record, which would wait for it; if there is no broker, that record does."""
+        try:
+            await self._connected()
+        except Exception as error:
+            _log.warning("no connection to Kafka yet", bootstrap=self._bootstrap, cause=repr(error))
+
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
             if self._producer is None:
@@ -168,7 +183,11 @@ class KafkaProducer:
                     max_request_size=4 * 1024 * 1024,
                     request_timeout_ms=_REQUEST_MS,
                 )
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _close(producer)
+                    raise
                 self._producer = producer
             return self._producer
 

@@ -116,7 +116,8 @@ class ConsumerLoop:
         self._standing: list[Standing] = []
         self._open_dead_letters = 0
         self._alive_at: float | None = None
-        self._fault: str | None = None
+        self._step_fault: str | None = None
+        self._check_fault: str | None = None
         self.stopped_because: str | None = None
         self.counters = Counters()
 
@@ -150,9 +151,10 @@ class ConsumerLoop:
             self._nudge.clear()
             try:
                 worked = await self._check()
+                self._check_fault = None
                 backoff.reset()
             except Exception as error:
-                self._note_fault(error)
+                self._check_fault = self._fault(error, self._check_fault)
                 await pause(self._ending, backoff.next_s())
                 continue
             if not worked:
@@ -222,14 +224,14 @@ class ConsumerLoop:
                 self._halt(f"the log has a gap: {gap}")
                 return False
             except Exception as error:
-                self._note_fault(error)
+                self._step_fault = self._fault(error, self._step_fault)
                 attempts += 1
                 if attempts == ATTEMPTS_MAX:
                     return False
                 size = max(1, size // 2)
                 await pause(self._ending, backoff.next_s())
                 continue
-            self._fault = None
+            self._step_fault = None
             self._alive_at = self._clock.monotonic()
             backoff.reset()
             size, isolate, attempts = min(2 * size, size_max), False, 0
@@ -349,11 +351,12 @@ class ConsumerLoop:
         self._nudge.set()
         _log.error("consumer stopped", consumer=self._consumer.name, reason=reason)
 
-    def _note_fault(self, error: Exception) -> None:
+    def _fault(self, error: Exception, before: str | None) -> str:
+        """The fault in words; it is logged when it is another than before, not at every attempt."""
         fault = f"{type(error).__name__}: {error}"
-        if fault != self._fault:
+        if fault != before:
             _log.warning("consumer waits", consumer=self._consumer.name, fault=fault)
-        self._fault = fault
+        return fault
 
     @property
     def _ended(self) -> bool:
@@ -378,7 +381,7 @@ class ConsumerLoop:
             "consumer": self._consumer.name,
             "ready": self.ready,
             "stopped": self.stopped_because,
-            "fault": self._fault,
+            "fault": self._step_fault or self._check_fault,
             "fed_by": "log" if self._assigned() is None else "kafka",
             "lag": lag,
             "dead_letters": self._open_dead_letters,

@@ -20,7 +20,7 @@ from shared.messaging.postgres import PostgresRelayMarks, PostgresStore
 from shared.messaging.relay import Relay, Watch
 from shared.runtime.clock import Clock, SystemClock
 
-STOP_S = 10.0
+STOP_S = 5.0
 """How long batches and turns in hand may take to end; cutting one short loses nothing, it is done again."""
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +70,8 @@ class Messaging:
         current = (await epoch(self._pool)).epoch
         topics = sorted(topic for topic, writer in WRITERS.items() if writer == self._service)
         self._producer = KafkaProducer(self._bootstrap, self._cell, topics)
+        if topics:
+            self._spawn("connection", self._producer.connect())
         marks = PostgresRelayMarks(self._pool)
         owner = f"{self._service}-{self._random.getrandbits(64):016x}"
         for topic in topics:

@@ -169,12 +169,20 @@ class _Work:
         self.tally = Tally()
 
     async def through(self, rows: Rows, spool: Spool) -> None:
-        chunks = _chunks(rows, spool)
-        number = 0
-        # Rows are parsed in a thread: a long file must not hold up the answers to other callers.
-        while (records := await asyncio.to_thread(next, chunks, None)) is not None:
-            number += 1
-            await self._take(number, await self._named(records))
+        """Take every row, then the documents' headers."""
+        chunks, number = _chunks(rows, spool), 0
+        taking: asyncio.Task[None] | None = None
+        try:
+            # Rows are parsed in a thread: a long file must not hold up the answers to other callers. While a chunk is
+            # committed the next one is parsed, never more.
+            while (records := await asyncio.to_thread(next, chunks, None)) is not None:
+                named, number = await self._named(records), number + 1
+                if taking:
+                    await taking
+                taking = asyncio.create_task(self._take(number, named))
+        finally:
+            if taking:
+                await taking
 
     async def _take(self, number: int, records: Sequence[Record]) -> None:
         decisions = [record for record in records if isinstance(record, Made) and _is_decision(record)]

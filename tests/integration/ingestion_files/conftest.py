@@ -1,5 +1,5 @@
 """Files on a real PostgreSQL, sent over HTTP in process."""
 
-from tests.integration.ingestion.conftest import ingestion
+from tests.integration.ingestion.conftest import house, ingestion
 
-__all__ = ["ingestion"]
+__all__ = ["house", "ingestion"]

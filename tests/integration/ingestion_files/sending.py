@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tests.integration.ingestion.conftest import TENANT, Ingestion
+from tests.integration.ingestion.conftest import Ingestion
 
 
 async def send(here: Ingestion, profile: str, content: str | bytes, *, token: str | None = None, **options: str) -> Any:
@@ -34,14 +34,16 @@ def sums(answer: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 async def records(here: Ingestion, topic: str) -> list[dict[str, Any]]:
-    """Every record of a topic, as it stands in the log."""
-    rows = await here.rows("SELECT body FROM log.record WHERE topic = $1 ORDER BY partition, position", topic)
+    """Every record of the tenant in a topic, as it stands in the log."""
+    rows = await here.rows(
+        "SELECT body FROM log.record WHERE tenant = $1 AND topic = $2 ORDER BY partition, position", here.tenant, topic
+    )
     return [orjson.loads(row["body"]) for row in rows]
 
 
 async def count(here: Ingestion) -> int:
-    [row] = await here.rows("SELECT count(*) AS n FROM log.record")
-    return int(row["n"])
+    [row] = await here.of("log.record")
+    return int(row["count"])
 
 
 async def balanced(here: Ingestion) -> None:
@@ -49,11 +51,12 @@ async def balanced(here: Ingestion) -> None:
     [row] = await here.rows(
         "SELECT coalesce(sum(stored), 0) AS stored, coalesce(sum(quarantined), 0) AS quarantined FROM ingestion.receipt"
         " WHERE tenant = $1",
-        TENANT,
+        here.tenant,
     )
     [there] = await here.rows(
-        "SELECT (SELECT count(*) FROM log.record WHERE topic NOT IN ('mappings', 'settings')) AS stored,"
-        " (SELECT count(*) FROM ingestion.quarantine) AS quarantined"
+        "SELECT (SELECT count(*) FROM log.record WHERE tenant = $1 AND topic <> 'mappings') AS stored,"
+        " (SELECT count(*) FROM ingestion.quarantine WHERE tenant = $1) AS quarantined",
+        here.tenant,
     )
     assert (row["stored"], row["quarantined"]) == (there["stored"], there["quarantined"])
 

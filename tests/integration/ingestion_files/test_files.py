@@ -20,9 +20,11 @@ from services.ingestion.intake import Intake
 from shared.eventlog.model import LogFull, LogUnavailable
 from shared.reconciliation.facts import Slot, extract
 from shared.vault.people import People
-from tests.integration.ingestion.conftest import OTHER, TENANT, Ingestion
+from tests.integration.ingestion.conftest import Ingestion
 from tests.integration.ingestion_files.sending import balanced, count, post, records, send, sums, table
 from tests.integration.ingestion_files.vendor import focus, invoices, usage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def winners(stored: list[dict[str, Any]]) -> dict[tuple[str, ...], Decimal]:
@@ -63,7 +65,10 @@ async def test_two_thousand_rows_enter_once(ingestion: Ingestion) -> None:
     assert len(stored) == 2_000
     assert {fields["origindocument"] for fields in stored} == {first["document"]}
     assert {fields["originlocator"] for fields in stored} == {f"row={n}" for n in range(2, 2_002)}
-    assert await ingestion.parts.documents.get(ingestion.parts.pool, TENANT, first["document"]) == content.encode()
+    assert (
+        await ingestion.parts.documents.get(ingestion.parts.pool, ingestion.tenant, first["document"])
+        == content.encode()
+    )
     await balanced(ingestion)
 
 
@@ -107,7 +112,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(ingestion: Ingestion) ->
 
     assert (await post(ingestion, "usage", half(), source="huntress")).status_code == 499
     assert await count(ingestion) == 0
-    assert await ingestion.rows("SELECT FROM vault.document") == []
+    assert [row["count"] for row in await ingestion.of("vault.document")] == [0]
     assert sums(await send(ingestion, "usage", usage(500), source="huntress")) == (500, 0, 0)
 
 
@@ -234,7 +239,7 @@ async def test_bad_rows_are_quarantined_with_row_column_reason_and_fix_and_the_o
         (1, "row 6", "", "the row has 6 cells where the header has 5"),
     ]
     assert all(group["fix"] for group in answer["quarantine"])
-    kept = await ingestion.rows("SELECT origin_document, origin_locator FROM ingestion.quarantine ORDER BY n")
+    kept = await ingestion.of("ingestion.quarantine", "origin_document, origin_locator", "n")
     assert [row["origin_locator"] for row in kept] == ["row=3", "row=4", "row=5", "row=6"]
     assert {row["origin_document"] for row in kept} == {answer["document"]}
     await balanced(ingestion)
@@ -247,7 +252,7 @@ async def test_the_same_rejects_are_kept_once(ingestion: Ingestion) -> None:
     assert [group["quarantine"] for group in again["quarantine"]] == [
         group["quarantine"] for group in first["quarantine"]
     ]
-    assert len(await ingestion.rows("SELECT FROM ingestion.quarantine")) == 4
+    assert len(await ingestion.of("ingestion.quarantine", "id")) == 4
     await balanced(ingestion)
 
 
@@ -258,8 +263,8 @@ async def test_complete_is_withheld_until_the_rejects_are_repaired(ingestion: In
     assert first["withheld"] == "1 of its records wait in quarantine; repair them and send the file again"
     here = ingestion.parts
     quarantine = Quarantine(here.pool, here.master, here.intake)
-    [item] = await quarantine.page(TENANT, "open", 2**62, 10)
-    sender = files.Sender(TENANT, None, "key:test", "repair")
+    [item] = await quarantine.page(ingestion.tenant, "open", 2**62, 10)
+    sender = files.Sender(ingestion.tenant, None, "key:test", "repair")
     result = await quarantine.resubmit(sender, item, {"data.quantity": "9"}, here.clock.now())
     assert result.outcome == "stored"
     [repaired] = [f for f in await records(ingestion, "usage") if f["data"]["account"] == "a-2"]
@@ -359,10 +364,10 @@ async def test_persons_and_notes_are_in_the_vault_alone(ingestion: Ingestion) ->
     assert first["person"] == second["person"]
     assert first["note"] != second["note"]  # each can be erased alone
     here = ingestion.parts
-    assert b"Canary words" in await here.documents.get(here.pool, TENANT, first["note"])
-    assert (await People(here.master).get(here.pool, TENANT, first["person"])).name == "Ada Canary"
+    assert b"Canary words" in await here.documents.get(here.pool, ingestion.tenant, first["note"])
+    assert (await People(here.master).get(here.pool, ingestion.tenant, first["person"])).name == "Ada Canary"
     for name in ("log.record", "ingestion.quarantine", "ingestion.receipt", "vault.document", "vault.person"):
-        for row in await ingestion.rows(f"SELECT t::text AS said FROM {name} t"):
+        for row in await ingestion.of(f"{name} t", "t::text AS said"):
             assert "anary" not in row["said"]
             assert b"anary".hex() not in row["said"]
 
@@ -414,7 +419,7 @@ async def test_a_file_that_is_no_such_table_is_refused_whole(
     assert answer.json()["fix"]
     assert answer.headers["content-type"] == "application/problem+json"
     assert await count(ingestion) == 0
-    assert await ingestion.rows("SELECT FROM vault.document") == []
+    assert [row["count"] for row in await ingestion.of("vault.document")] == [0]
 
 
 async def test_a_byte_order_mark_is_passed_over(ingestion: Ingestion) -> None:
@@ -450,10 +455,8 @@ async def test_a_key_speaks_for_its_own_source(ingestion: Ingestion) -> None:
 
 
 async def test_a_file_over_the_limit_is_refused_before_and_while_it_is_read(ingestion: Ingestion) -> None:
-    limited = files.replace(ingestion.parts, file_bytes_max=10_000)
-    ingestion.http._transport.app.state.parts = limited  # type: ignore[attr-defined]
-    content = usage(500).encode()
-    sent = 0
+    state = ingestion.http._transport.app.state  # type: ignore[attr-defined]
+    content, sent = usage(500).encode(), 0
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
@@ -461,9 +464,13 @@ async def test_a_file_over_the_limit_is_refused_before_and_while_it_is_read(inge
             sent += 1
             yield content[start : start + 1_000]
 
-    for body in (content, endless()):
-        answer = await post(ingestion, "usage", body)
-        assert (answer.status_code, answer.json()["limit_bytes"]) == (413, 10_000)
+    state.parts = files.replace(ingestion.parts, file_bytes_max=10_000)
+    try:
+        for body in (content, endless()):
+            answer = await post(ingestion, "usage", body)
+            assert (answer.status_code, answer.json()["limit_bytes"]) == (413, 10_000)
+    finally:
+        state.parts = ingestion.parts
     assert sent < len(content) / 1_000
     assert await count(ingestion) == 0
 
@@ -494,13 +501,13 @@ async def test_more_files_at_once_than_are_taken_are_asked_to_come_again(ingesti
 
 async def test_tenants_are_kept_apart(ingestion: Ingestion) -> None:
     admin = ingestion.bearer(ingestion.admin_token)
-    for tenant in (TENANT, OTHER):
+    for tenant in (ingestion.tenant, ingestion.other):
         answer = await ingestion.http.post(
             "/v1/files?profile=usage", content=usage(5).encode(), headers={**admin, "Plumbline-Tenant": tenant}
         )
         assert answer.json()["receipt"]["stored"] == 5
-    documents = await ingestion.rows("SELECT tenant, sha256 FROM vault.document")
-    assert len({row["sha256"] for row in documents}) == 2
+    names = "SELECT sha256 FROM vault.document WHERE tenant = ANY($1)"
+    assert len(await ingestion.rows(names, [ingestion.tenant, ingestion.other])) == 2
 
 
 async def test_the_profiles_are_listed_and_their_templates_given(ingestion: Ingestion) -> None:

@@ -87,7 +87,8 @@ def http_client() -> httpx.AsyncClient:
         mounts=loopback,
         verify=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         follow_redirects=False,
-        limits=httpx.Limits(max_connections=256, max_keepalive_connections=128, keepalive_expiry=60),
+        # How many calls there are at once is the lanes' business.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60),
         timeout=None,  # noqa: S113 - the whole call is bounded instead, connecting and reading included
         headers={"user-agent": "plumbline/0.1", "content-type": "application/json"},
     )

@@ -12,8 +12,8 @@ from random import Random
 class Limits:
     """Bounds on what is on its way."""
 
-    per_tenant: int = 4
-    healthy: int = 128
+    per_tenant: int = 16
+    healthy: int = 256
     """To all receivers that answered last time."""
     suspect: int = 16
     """To all receivers that did not: room of their own, one message each."""

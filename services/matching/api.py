@@ -112,7 +112,7 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
         "id": row["stream"].hex,
         "state": row["state"],
         "version": row["version"],
-        "reopened": row["cleared"] if row["state"] == "open" else max(row["cleared"] - 1, 0),
+        "reopened": row["reopened"],
         "body": orjson.Fragment(row["body"]),
     }
 

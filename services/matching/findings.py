@@ -13,16 +13,18 @@ from shared.runtime.database import tenant_transaction
 
 TOPIC = "discrepancies"
 
-_COLUMNS = "v.stream, v.state, v.version, v.cleared, v.body, v.recorded"
+_COLUMNS = "v.stream, v.state, v.version, v.reopened, v.body"
+# The braces below hold names of columns written above.
 _LIST = f"""
 SELECT {_COLUMNS}, coalesce(v.amount, -1) AS sorted
   FROM matching.verdict v
  WHERE v.tenant = $1 AND ($2::text IS NULL OR v.state = $2) AND ($3::text IS NULL OR v.code = $3)
    AND ($4::text IS NULL OR v.client = $4) AND ($5::numeric IS NULL OR v.amount >= $5)
    AND ($6::numeric IS NULL OR coalesce(v.amount, -1) < $6 OR (coalesce(v.amount, -1) = $6 AND v.stream > $7))
- ORDER BY sorted DESC, v.stream LIMIT $8"""
+ ORDER BY sorted DESC, v.stream LIMIT $8"""  # noqa: S608
 _BY_PREFIX = f"""
-SELECT {_COLUMNS} FROM matching.verdict v WHERE v.tenant = $1 AND v.stream BETWEEN $2 AND $3 ORDER BY v.stream LIMIT 2"""
+SELECT {_COLUMNS} FROM matching.verdict v
+ WHERE v.tenant = $1 AND v.stream BETWEEN $2 AND $3 ORDER BY v.stream LIMIT 2"""  # noqa: S608
 _COUNTS = """
 SELECT (SELECT count(*) FROM matching.verdict WHERE tenant = $1 AND state = 'open') AS open,
        (SELECT count(*) FROM matching.drawn WHERE tenant = $1 AND state <> 'not_comparable') AS compared_groups,
@@ -33,7 +35,8 @@ SELECT s.version, r.topic, r.partition, r.position, r.recorded_at, r.body
  WHERE s.topic = 'discrepancies' AND s.stream = $1 ORDER BY s.version DESC LIMIT 100"""
 _GROUPS = """
 SELECT * FROM matching.drawn
- WHERE tenant = $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR (owner = $3 AND level IN ('product', 'client')))
+ WHERE tenant = $1 AND ($2::text IS NULL OR state = $2)
+   AND ($3::text IS NULL OR (owner = $3 AND level IN ('product', 'client')))
    AND ($4::date IS NULL OR month = $4)
    AND ($5::text IS NULL OR (level, owner, month, item) > ($5, $6, $7, $8))
  ORDER BY level, owner, month, item LIMIT $9"""

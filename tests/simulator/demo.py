@@ -28,7 +28,7 @@ HOME = ROOT / "var" / "demo"
 SEED, CLIENTS, PACE_PER_S = 7, 40, 400
 IMPORT_GRACE_DAYS, GRACE_DAYS = "60", "0"
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def _print_alert(arrival: Arrival) -> None:

@@ -364,6 +364,9 @@ class Msp:
         client.truths.append(self._truth("PRICE_MISMATCH", "we_owe_client", client, service, self.running, amount))
 
     def _plant_unbilled_client(self, client: Client, rng: random.Random) -> None:
+        # Until the invoice is overdue, the closed month is held against the agreement, which must agree with it: true
+        # of gauges (both months have one top), not of counters.
+        client.services = [service for service in client.services if service.product.kind != "counter"]
         for service in client.services:
             service.invoiced = None
         amount = sum((service.expected(service.closed) for service in client.services), Decimal(0))

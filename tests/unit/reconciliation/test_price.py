@@ -102,3 +102,11 @@ def test_the_tenants_own_widths_apply_and_are_named() -> None:
     body = only_break(drawn(**given, settings=Settings(unit_price_absolute=D("0.2"), unit_price_relative_pct=D(7))))
     assert body.tolerance is not None
     assert (body.tolerance.absolute, body.tolerance.relative_pct) == (D("0.2"), D(7))
+
+
+def test_credits_beyond_the_charges_give_no_price_to_go_by() -> None:
+    lines = (posted("40", "4.20"), posted("-10", "4.20", "-200.00", line="1", invoice="CN-1", kind="credit_note"))
+    verdict = drawn(used=USED_40, invoice=lines)
+    assert (verdict.state, sides(verdict), verdict.expected) == (State.NOT_COMPARABLE, ["price"], None)
+    agreed = only_break(drawn(lines=(unit_line("4.20"),), used=(gauge((at(1), "30")),), invoice=lines))
+    assert (agreed.code, agreed.amount) == (Code.PRICE_MISMATCH, D("158.00"))

@@ -1,4 +1,4 @@
-"""What was found, for the tenant who asks; and whether the service can do its work."""
+"""What was found and what is not yet comparable, for the tenant who asks; and whether the service can do its work."""
 
 from __future__ import annotations
 
@@ -13,77 +13,100 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from services.matching.findings import Ambiguous, Filters, Findings
+from services.matching.readmodel import Found, Sums
 from shared.access.principal import Principal, principal
+from shared.eventlog.model import Stored
+from shared.events.base import utc_text
 from shared.events.discrepancies import Code
+from shared.kernel.canonical import decimal_text
+from shared.kernel.periods import month_of
 from shared.runtime.http import DATABASE_AWAY, Problem
+
+_ID = re.compile(r"[0-9a-f]{8,32}", re.ASCII)
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 
 router = APIRouter()
 
-_ID = re.compile(r"[0-9a-f]{4,32}")
 
-
-def _findings(request: Request) -> Findings:
-    findings: Findings = request.app.state.findings
-    return findings
+def _found(request: Request) -> Found:
+    return Found(request.app.state.pool)
 
 
 @router.get("/v1/discrepancies")
 async def discrepancies(
     state: Literal["open", "cleared", "all"] = "open",
     code: Code | None = None,
-    client: str | None = Query(default=None, max_length=200),
-    min_: str | None = Query(default=None, alias="min", max_length=40),
-    cursor: str | None = Query(default=None, max_length=200),
+    client: str | None = None,
+    least: Decimal | None = Query(default=None, alias="min", ge=0, max_digits=38, decimal_places=18),
+    cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
     who: Principal = Depends(principal),
-    findings: Findings = Depends(_findings),
+    found: Found = Depends(_found),
 ) -> Response:
-    """Discrepancies, the largest amounts first. ``meta`` says over how many comparisons they were found."""
-    filters = Filters(None if state == "all" else state, code, client, None if min_ is None else _decimal("min", min_))
-    rows, counts = await findings.page(who.tenant, filters, None if cursor is None else _position(cursor), limit)
-    more = _cursor(str(rows[-1]["sorted"]), rows[-1]["stream"].hex) if len(rows) == limit else None
-    return _json({"data": [_item(row) for row in rows], "meta": {**counts, "next": more}})
+    """What has come apart, the largest amounts first. ``meta`` says over how many comparisons the list speaks."""
+    after = None if cursor is None else _parse(cursor, lambda size, stream: (Decimal(size), UUID(stream)))
+    rows, sums = await found.discrepancies(
+        who.tenant, state=state, code=code, client=_text(client, "client"), least=least, after=after, limit=limit
+    )
+    last = rows[-1] if len(rows) == limit else None
+    more = None if last is None else _cursor(decimal_text(last["size"]), last["stream"].hex)
+    return _json({"data": [_discrepancy(row) for row in rows], "meta": _meta(rows, sums, more)})
 
 
 @router.get("/v1/discrepancies/{discrepancy}")
 async def discrepancy(
-    discrepancy: str, who: Principal = Depends(principal), findings: Findings = Depends(_findings)
+    discrepancy: str, who: Principal = Depends(principal), found: Found = Depends(_found)
 ) -> Response:
-    """One discrepancy by its id, or by the first digits of it (four or more) where they are enough."""
+    """One, by its id or as much of its beginning as is unique: what holds, what it was drawn from, its history."""
     if not _ID.fullmatch(discrepancy):
         raise Problem(
-            400, "Not an id", "A discrepancy's id is 4 to 32 hex digits.", field="id", fix="Take it from the list."
+            404,
+            "No such discrepancy",
+            f"{discrepancy[:80]!r} is no id: 8 to 32 hexadecimal digits.",
+            fix="plumbline discrepancies list shows them.",
         )
-    try:
-        row = await findings.one(who.tenant, discrepancy)
-    except Ambiguous as error:
+    first, last = UUID(hex=discrepancy.ljust(32, "0")), UUID(hex=discrepancy.ljust(32, "f"))
+    rows = await found.discrepancy(who.tenant, first, last)
+    if not rows:
         raise Problem(
-            409, "Ambiguous id", f"More than one discrepancy begins with {discrepancy}.", fix="Give more digits."
-        ) from error
-    if row is None:
-        raise Problem(404, "No such discrepancy", f"There is no discrepancy {discrepancy}.", fix="Look at the list.")
-    history = [{name: step[name] for name in step if name != "basis"} for step in row["history"]]
-    return _json({"data": {**_item(row), "basis": row["history"][-1]["basis"], "history": history}, "meta": {}})
+            404,
+            "No such discrepancy",
+            f"There is none whose id begins with {discrepancy}.",
+            fix="plumbline discrepancies list --state all shows them.",
+        )
+    if len(rows) > 1:
+        raise Problem(409, "Not unique", f"More than one id begins with {discrepancy}.", fix="Give more digits.")
+    history = await found.history(who.tenant, rows[0]["stream"])
+    records = [(stored, orjson.loads(stored.body)) for stored in history]
+    return _json(
+        {
+            "data": _discrepancy(rows[0])
+            | {
+                "basis": records[-1][1]["data"]["basis"] if records else None,
+                "history": [_step(stored, record) for stored, record in records],
+            }
+        }
+    )
 
 
 @router.get("/v1/groups")
 async def groups(
     state: Literal["matched", "break", "not_comparable"] | None = None,
-    client: str | None = Query(default=None, max_length=200),
-    period: str | None = Query(default=None, pattern=r"^\d{4}-\d{2}$"),
-    cursor: str | None = Query(default=None, max_length=2000),
+    client: str | None = None,
+    period: str | None = Query(default=None, description="A month, as 2026-10."),
+    cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
     who: Principal = Depends(principal),
-    findings: Findings = Depends(_findings),
+    found: Found = Depends(_found),
 ) -> Response:
-    """What was compared: a product of a client in a month, a client's month (``*``), an identifier of a vendor."""
-    month = None if period is None else _month(period)
-    after = None if cursor is None else _group_position(cursor)
-    rows = await findings.groups(who.tenant, (state, client, month), after, limit)
+    """What was compared, month by month, and what each group waits for. Product ``*`` is the client's own level."""
+    after = None if cursor is None else _parse(cursor, lambda one, month, item: (one, date.fromisoformat(month), item))
+    rows, sums = await found.groups(
+        who.tenant, state=state, client=_text(client, "client"), month=_month(period), after=after, limit=limit
+    )
     last = rows[-1] if len(rows) == limit else None
-    more = None if last is None else _cursor(last["level"], last["owner"], str(last["month"]), last["item"])
-    return _json({"data": [_group(row) for row in rows], "meta": {"next": more}})
+    more = None if last is None else _cursor(last["owner"], str(last["month"]), last["item"])
+    return _json({"data": [_group(row) for row in rows], "meta": _meta(rows, sums, more)})
 
 
 @router.get("/health/live")
@@ -94,20 +117,21 @@ async def live() -> Response:
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Response:
-    """200 only if the database answers, facts are folded, what is due is drawn and the relay works."""
+    """200 only if the database answers, records are folded, groups are drawn and the relay works."""
     app = request.app.state
     try:
         await app.pool.fetchval("SELECT 1", timeout=2)
         database = True
     except DATABASE_AWAY:
         database = False
-    messaging, worker = app.messaging.state(), app.worker.state()
-    good = bool(database and messaging["ready"] and worker["ok"])
-    body = {"ready": good, "database": database, "due": worker["due"], "worker": worker, "messaging": messaging}
+    messaging, workers = app.messaging.state(), app.workers.state()
+    good = bool(database and messaging["ready"] and workers["ready"])
+    body = {"ready": good, "database": database, "due": app.workers.due, "workers": workers, "messaging": messaging}
     return _json(body, 200 if good else 503)
 
 
-def _item(row: dict[str, Any]) -> dict[str, Any]:
+# --- shapes --------------------------------------------------------------------------------------------------------
+def _discrepancy(row: Any) -> dict[str, Any]:
     return {
         "id": row["stream"].hex,
         "state": row["state"],
@@ -117,75 +141,69 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _group(row: dict[str, Any]) -> dict[str, Any]:
-    plain = {name: row[name] for name in ("level", "state", "explained_by", "currency", "owed")}
-    money = {
-        name: None if row[name] is None else str(row[name]) for name in ("expected", "billed", "explained", "broken")
-    }
-    month = None if row["level"] in ("account", "sku") else str(row["month"])[:7]
+def _step(stored: Stored, record: dict[str, Any]) -> dict[str, Any]:
     return {
-        **plain,
-        **money,
-        "owner": row["owner"],
-        "period": month,
-        "item": row["item"],
+        "version": record["streamversion"],
+        "type": record["type"],
+        "place": str(stored.place),
+        "recorded_at": utc_text(stored.recorded_at),
+        "amount": record["data"]["body"].get("amount"),
+    }
+
+
+def _group(row: Any) -> dict[str, Any]:
+    month = month_of(row["month"])
+    return {
+        "client": row["owner"],
+        "period": {"from": month.start, "to": month.end},
+        "product": row["item"],
+        "state": row["state"],
+        **{name: _amount(row[name]) for name in ("expected", "billed", "explained", "broken")},
+        "explained_by": row["explained_by"],
+        "currency": row["currency"],
         "waiting": orjson.Fragment(row["waiting"]),
     }
 
 
-def _month(text: str) -> date:
-    try:
-        return date.fromisoformat(f"{text}-01")
-    except ValueError as error:
-        raise Problem(422, "Not a month", f"{text} is no month.", field="period", fix="Write it as 2026-10.") from error
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else decimal_text(value)
 
 
-def _decimal(field: str, text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation as error:
-        raise Problem(
-            422, "Not a number", f"{text} is not a decimal.", field=field, fix="Write it as 10.50."
-        ) from error
-    if not value.is_finite():
-        raise Problem(422, "Not a number", f"{text} is not finite.", field=field, fix="Write it as 10.50.")
+def _meta(rows: Any, sums: Sums, more: str | None) -> dict[str, Any]:
+    meta: dict[str, Any] = {**sums._asdict(), "next": more}
+    if not rows and not sums.compared_groups:
+        # An empty list over nothing must not read as "clean".
+        meta["note"] = "nothing has been compared yet"
+    return meta
+
+
+def _text(value: str | None, field: str) -> str | None:
+    if value is not None and "\x00" in value:
+        raise Problem(422, "Invalid request", f"{field}: holds a NUL character", field=field)
     return value
+
+
+def _month(period: str | None) -> date | None:
+    match = None if period is None else _MONTH.fullmatch(period)
+    if period is not None and match is None:
+        raise Problem(422, "Invalid request", "period: not a month, such as 2026-10", field="period")
+    return None if match is None else date(int(match[1]), int(match[2]), 1)
 
 
 def _cursor(*parts: str) -> str:
     return urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 
-def _parts(cursor: str, n: int) -> list[str]:
+def _parse(cursor: str, of: Any) -> Any:
     try:
         parts = orjson.loads(urlsafe_b64decode(cursor))
-        if not isinstance(parts, list) or len(parts) != n or not all(isinstance(part, str) for part in parts):
+        if not isinstance(parts, list) or any(not isinstance(part, str) or "\x00" in part for part in parts):
             raise ValueError(cursor)
-    except ValueError as error:
-        raise _bad_cursor() from error
-    return parts
-
-
-def _position(cursor: str) -> tuple[Decimal, UUID]:
-    amount, stream = _parts(cursor, 2)
-    try:
-        return Decimal(amount), UUID(hex=stream)
-    except (InvalidOperation, ValueError) as error:
-        raise _bad_cursor() from error
-
-
-def _group_position(cursor: str) -> tuple[str, str, Any, str]:
-    level, owner, month, item = _parts(cursor, 4)
-    try:
-        return level, owner, date.min if month == "-infinity" else date.fromisoformat(month), item
-    except ValueError as error:
-        raise _bad_cursor() from error
-
-
-def _bad_cursor() -> Problem:
-    return Problem(
-        400, "Bad cursor", "cursor is not one that this API gave.", field="cursor", fix="Use meta.next as it was."
-    )
+        return of(*parts)
+    except (ValueError, TypeError, InvalidOperation) as error:
+        raise Problem(
+            400, "Bad cursor", "cursor is not one that this API gave.", field="cursor", fix="Use meta.next as it was."
+        ) from error
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -196,8 +196,8 @@ async def _keep_documents(tx: Any, moved: Mapping[str, Sequence[Moved]]) -> None
         lines.setdefault(_document(line), _Lines()).add(line)
     headers = {_document(header): header.value or {} for header in moved.get("invoice", ())}
     if lines:
-        rows = [(*key, found.more, found.first, found.last) for key, found in lines.items()]
-        await tx.execute(_ADD_LINES, *zip(*rows, strict=True))
+        counts = [(*key, found.more, found.first, found.last) for key, found in lines.items()]
+        await tx.execute(_ADD_LINES, *zip(*counts, strict=True))
     if headers:
         rows = [
             (*key, value["client"], date.fromisoformat(value["period_from"]), date.fromisoformat(value["period_to"]),

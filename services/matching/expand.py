@@ -281,8 +281,8 @@ SELECT m.meter, m.source, m.account, m.sku FROM matching.meter m
 async def _identifiers(step: _Step, dues: Sequence[Due]) -> None:
     """New names and charges: they matter only while nobody has mapped the identifier."""
     causes = {due.key: due.cause for due in dues}
-    for identifier in await step.fetch(_KNOWN, *zip(*causes, strict=True), step.calendar.as_of):
-        step.identifier(*identifier, causes[tuple(identifier)])
+    for kind, source, key in await step.fetch(_KNOWN, *zip(*causes, strict=True), step.calendar.as_of):
+        step.identifier(kind, source, key, causes[kind, source, key])
 
 
 async def _mappings(step: _Step, dues: Sequence[Due]) -> None:

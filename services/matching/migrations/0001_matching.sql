@@ -228,7 +228,8 @@ CREATE TABLE matching.drawn (
   CHECK (billed - expected - explained - broken = 0)
 );
 CREATE INDEX drawn_absence ON matching.drawn (tenant, level, item) WHERE rests_on_absence;
-CREATE INDEX drawn_state ON matching.drawn (tenant, state, month, owner, item);
+CREATE INDEX drawn_owner ON matching.drawn (tenant, owner, month, item);
+CREATE INDEX drawn_state ON matching.drawn (tenant, level, state);
 
 -- The last verdict of each discrepancy stream.
 CREATE TABLE matching.verdict (
@@ -251,7 +252,8 @@ CREATE TABLE matching.verdict (
   PRIMARY KEY (tenant, stream)
 );
 CREATE INDEX verdict_group ON matching.verdict (tenant, level, owner, month, item);
-CREATE INDEX verdict_state ON matching.verdict (tenant, state, stream);
+CREATE INDEX verdict_size ON matching.verdict (tenant, (-coalesce(amount, -1)), stream);
+CREATE INDEX verdict_open ON matching.verdict (tenant) WHERE state = 'open';
 
 -- --- who may -----------------------------------------------------------------------------------------------------------
 

@@ -156,6 +156,21 @@ async def test_an_answer_that_never_ends_is_not_read_to_its_end(world: World, re
     assert [arrival.count for arrival in receiver.arrivals.values()] == [1, 1, 1]
 
 
+async def test_a_record_that_cannot_be_read_is_set_aside_with_its_stream_and_stops_no_other(
+    world: World, receiver: Receiver
+) -> None:
+    async with world.running():
+        await world.configure(A, receiver)
+        await world.spoil(A, "spoilt")
+        await world.clear(A, "spoilt")
+        await world.detect(A, "good")
+        await receiver.wait_for(1)
+        assert await world.settled(A) == {"sent": 1}
+    letters = await world.work.fetch("SELECT reason, detail FROM notification.dead_letter ORDER BY position")
+    assert [letter["reason"] for letter in letters] == ["refused", "behind"]
+    assert "does not hold what its type says" in letters[0]["detail"]
+
+
 # --- stopped at every step ---
 
 

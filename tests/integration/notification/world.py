@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -69,7 +69,14 @@ class World:
     async def clear(self, tenant: str, name: str) -> UUID:
         return await self._derive("discrepancy.cleared.v1", tenant, name, DiscrepancyCleared(body=body(), basis=BASIS))
 
-    async def _derive(self, type_name: str, tenant: str, name: str, data: Any) -> UUID:
+    async def spoil(self, tenant: str, name: str) -> UUID:
+        """A detection whose code no release knows: matching would not write it, and the log would keep it."""
+        data = DiscrepancyDetected(body=body(), basis=BASIS)
+        return await self._derive("discrepancy.detected.v1", tenant, name, data, (b"QTY_UNDER", b"QTY_UNDEX"))
+
+    async def _derive(
+        self, type_name: str, tenant: str, name: str, data: Any, spoilt: tuple[bytes, bytes] = (b"", b"")
+    ) -> UUID:
         stream = discrepancy(tenant, name)
         version = self.versions.get(stream, 0)
         draft = draft_derived(
@@ -83,7 +90,7 @@ class World:
             expected=version,
             context=Context(actor="service:matching", correlation_id=f"cor-{name}"),
         )
-        await self._append(self.matching, draft)
+        await self._append(self.matching, replace(draft, body=draft.body.replace(*spoilt)))
         self.versions[stream] = version + 1
         return stream
 

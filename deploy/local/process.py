@@ -17,6 +17,8 @@ import psutil
 from deploy.local.errors import PlatformError
 
 _PR_SET_PDEATHSIG = 1
+START_TIMEOUT_S = 120.0
+"""Generous: a machine of two cores that does something else besides takes its time, and progress is shown."""
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -45,7 +47,7 @@ class Server(ABC):
     async def answers(self) -> bool:
         """Whether it serves now."""
 
-    async def ready(self, timeout_s: float | None = 60) -> None:
+    async def ready(self, timeout_s: float | None = START_TIMEOUT_S) -> None:
         """Return once it serves. Raises :class:`PlatformError` with the end of its log if it ends or takes too long."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -17,6 +17,7 @@ import typer
 from deploy.local.claim import holder
 from deploy.local.errors import PlatformError
 from deploy.local.home import ROOT, Home, read_json
+from deploy.local.process import bound_log
 from services.cli.faults import Exit, Fault
 from services.cli.frame import current
 from services.cli.output import Column, Output
@@ -56,8 +57,18 @@ def _attached(home: Home, out: Output) -> None:
 def _detached(home: Home, out: Output) -> None:
     """Start a supervisor of its own session and repeat its progress until it is ready."""
     log = home.logs / "supervisor.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        bound_log(log)
+    except OSError as error:
+        raise Fault(
+            f"the folder cannot be written: {error.strerror}",
+            where=str(home.path),
+            fix="mend its permissions, free some disk, or name another folder by PLUMBLINE_HOME",
+            exit=Exit.UNREACHABLE,
+        ) from error
+    with log.open("ab") as output:
+        before = output.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local.supervisor"],
             cwd=ROOT,
@@ -70,6 +81,7 @@ def _detached(home: Home, out: Output) -> None:
     said: list[str] = []
     try:
         with log.open() as lines:
+            lines.seek(before)
             ended = False
             while not ended:
                 ended = process.poll() is not None  # asked first, so that its last words are read after it ended

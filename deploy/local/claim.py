@@ -63,7 +63,7 @@ def holder(home: Home) -> int | None:
     try:
         with home.lock.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except BlockingIOError:
         return int(home.lock.read_text().strip() or 0) or None

@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
     """The document in ``path``, or None if there is none."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -83,6 +83,9 @@ def main() -> None:
     except Fault as fault:
         _tell(fault, as_json="--json" in arguments or "--ndjson" in arguments)
         sys.exit(fault.exit)
+    except OSError as error:  # a file or folder that a command could not use
+        _tell(Fault(error.strerror or str(error), where=error.filename), as_json="--json" in arguments)
+        sys.exit(Exit.USAGE)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
 

@@ -128,10 +128,10 @@ class GroupCommit(Generic[U, R]):
         self._records += records
         self._bytes += size
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting[U, R](unit, loop.create_future()) for unit in units]
-        self._queue.extend(waiting)
+        results: list[asyncio.Future[R]] = [loop.create_future() for _ in units]
+        self._queue.extend(map(_Waiting, units, results))
         self._news.set()
-        return await asyncio.gather(*(each.result for each in waiting))
+        return await asyncio.gather(*results) if len(results) != 1 else [await results[0]]
 
     async def _run(self) -> None:
         while True:

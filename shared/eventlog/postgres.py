@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 
@@ -311,24 +309,20 @@ async def _settle_conflicts(
     return outcomes
 
 
-@dataclass(frozen=True)
 class _Drafts:
     """One unit of the appender: facts, or one command."""
 
-    drafts: Sequence[Draft]
-    floor: datetime | None
+    __slots__ = ("drafts", "floor", "keys", "records", "size")
 
-    @property
-    def records(self) -> int:
-        return len(self.drafts)
-
-    @cached_property
-    def size(self) -> int:
-        return sum(len(draft.body) for draft in self.drafts)
-
-    @cached_property
-    def keys(self) -> Collection[Hashable]:
-        return {key for draft in self.drafts for key in (draft.id_hash, draft.stream) if key is not None}
+    def __init__(self, drafts: Sequence[Draft], floor: datetime | None) -> None:
+        self.drafts = drafts
+        self.floor = floor
+        self.records = len(drafts)
+        self.size = sum([len(draft.body) for draft in drafts])
+        # Numbers, because a UUID is slow to hash.
+        self.keys = [draft.id_hash.int for draft in drafts]
+        if drafts[0].stream is not None:
+            self.keys.append(drafts[0].stream.int)
 
 
 class Appender:
@@ -368,7 +362,9 @@ class Appender:
         hold is a ``ValueError``. Raises :class:`~shared.eventlog.groupcommit.LogUnavailable` when the outcome stays
         unknown, and whatever PostgreSQL says of this unit alone.
         """
-        if any(draft.topic != self._topic for draft in unit):
+        if not unit:
+            return []
+        if unit[0].topic != self._topic:
             raise ValueError(f"this appender writes the topic {self._topic} only")
         pieces = await self._commits.commit([_Drafts(piece, floor) for piece in _pieces(unit)])
         return await _settle_conflicts(unit, [outcome for piece in pieces for outcome in piece], self._load)
@@ -390,7 +386,7 @@ class Appender:
 
 def _pieces(unit: Sequence[Draft]) -> Iterable[Sequence[Draft]]:
     """A command as it is; facts cut to a group's bounds and so that no piece holds an id twice."""
-    return _cut(unit) if command_stream(unit) is None else [unit]
+    return _cut(unit) if command_stream(unit) is None and len(unit) > 1 else [unit]
 
 
 def _cut(facts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:

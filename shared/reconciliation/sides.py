@@ -7,7 +7,8 @@ the invoice or the agreement is the billed side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -18,7 +19,7 @@ from shared.kernel.money import money
 from shared.kernel.periods import Period, bounds
 from shared.reconciliation import words
 from shared.reconciliation.case import Billed, Case, Expected, LineInForce
-from shared.reconciliation.inputs import GroupInputs, InvoiceLineFacts, LineVersion, Measured
+from shared.reconciliation.inputs import FeedSpan, GroupInputs, InvoiceLineFacts, LineVersion, Measured
 from shared.reconciliation.measure import NOTHING, Quantity, measure, shows_usage
 from shared.reconciliation.rating import due
 from shared.reconciliation.verdict import State, Verdict, Waiting
@@ -202,8 +203,23 @@ def _terms_conflict(lines: Sequence[LineInForce]) -> list[Waiting]:
 def _with_usage(inputs: GroupInputs) -> list[Measured]:
     """The meters that show anything in the period, in a stable order."""
     start, end = bounds(inputs.period, inputs.client.time_zone)
-    found = [meter for meter in inputs.measured if shows_usage(meter, start, end)]
+    attested = [_attested(meter, inputs.feeds, start) for meter in inputs.measured]
+    found = [meter for meter in attested if shows_usage(meter, start, end)]
     return sorted(found, key=lambda m: (m.source, m.account, m.sku, m.meter, m.kind, m.unit or ""))
+
+
+def _attested(meter: Measured, feeds: Sequence[FeedSpan], start: datetime) -> Measured:
+    """A gauge without the level that it carries into the period, unless something says that the level still held.
+
+    The last level before a period is a guess as long as the days between are not all here (a history that is being
+    loaded, a feed that lags): it counts once the meter is observed in the period, or its source has declared a span
+    complete that reaches the period's start.
+    """
+    if meter.kind != "gauge" or any(seen.at >= start for seen in meter.observations):
+        return meter
+    if any(feed.source == meter.source and feed.covers_from <= start <= feed.covers_to for feed in feeds):
+        return meter
+    return replace(meter, observations=())
 
 
 def _used(lines: Sequence[LineInForce], meters: Sequence[Measured], inputs: GroupInputs) -> Quantity | Waiting:

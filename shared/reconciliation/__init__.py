@@ -6,6 +6,6 @@ in as :mod:`shared.reconciliation.inputs`. The way of a fact::
     record -> facts.extract -> fold.Registers -> views -> inputs
            -> sides (what is due, what is billed, or why they cannot be compared) -> rules, in order -> verdict -> diff
 
-``measure`` and ``rating`` compute a side; ``client_level`` and ``unmapped`` draw what has no product; ``world`` does all
-of it in memory. To add a rule, see :mod:`shared.reconciliation.rules`.
+``measure`` and ``rating`` compute a side; ``client_level`` and ``unmapped`` draw what has no product; ``world`` does
+all of it in memory. To add a rule, see :mod:`shared.reconciliation.rules`.
 """

@@ -66,7 +66,7 @@ def candidates(inputs: UnmappedInputs) -> tuple[Candidate, ...]:
     what = "name" if inputs.name else "id"
     matches = process.extract(
         text,
-        {one: known[one] for one in sorted(known)},
+        known,
         scorer=fuzz.WRatio,
         processor=utils.default_process,
         score_cutoff=_LEAST_SCORE,

@@ -150,6 +150,17 @@ class _Tenant:
             cell for kind in ("invoice", "invoice_line", "invoice_void") for cell in self.cells[kind]
         )
 
+    @cached_property
+    def documents_of(self) -> dict[str, tuple[list[views.Document], list[views.Incomplete]]]:
+        """Client -> its documents, those that count and those that wait."""
+        counting, waiting = self.documents
+        of: dict[str, tuple[list[views.Document], list[views.Incomplete]]] = defaultdict(lambda: ([], []))
+        for document in counting:
+            of[document.client][0].append(document)
+        for incomplete in waiting:
+            of[incomplete.client][1].append(incomplete)
+        return of
+
     # --- which meters, lines and invoices are whose --------------------------------------------------------------
     @cached_property
     def shares(self) -> dict[tuple[str, str], list[tuple[MeterKey, Decimal]]]:
@@ -172,37 +183,46 @@ class _Tenant:
                 lines[owner] += versions
         return lines
 
-    def feed_sources(self, product: str) -> tuple[str, ...]:
-        """Sources that have a sku mapped to a product."""
-        return tuple(
-            sorted(
-                {
-                    identifier.source
-                    for identifier, mapping in self.mappings.items()
-                    if identifier.kind == "sku" and product in dict(mapping.targets)
-                }
-            )
-        )
+    @cached_property
+    def feed_sources(self) -> dict[str, set[str]]:
+        """Product -> sources that have a sku mapped to it."""
+        sources: dict[str, set[str]] = defaultdict(set)
+        for identifier, mapping in self.mappings.items():
+            for product, _ in mapping.targets if identifier.kind == "sku" else ():
+                sources[product].add(identifier.source)
+        return sources
+
+    @cached_property
+    def homes(self) -> dict[str, set[str]]:
+        """Client -> sources at which an account is its own."""
+        homes: dict[str, set[str]] = defaultdict(set)
+        for identifier, mapping in self.mappings.items():
+            for client, _ in mapping.targets if identifier.kind == "account" else ():
+                homes[client].add(identifier.source)
+        return homes
+
+    @cached_property
+    def strangers(self) -> tuple[dict[str, set[Unmapped]], dict[str, set[Unmapped]]]:
+        """(product -> unmapped accounts that use it, client -> unmapped skus that its accounts use)."""
+        accounts: dict[str, set[Unmapped]] = defaultdict(set)
+        skus: dict[str, set[Unmapped]] = defaultdict(set)
+        for key in self.meters:
+            account, sku = _identifiers(key)
+            of_account, of_sku = self.mapping(account), self.mapping(sku)
+            if not of_account.known:
+                for product, _ in of_sku.targets:
+                    accounts[product].add(account)
+            if not of_sku.known:
+                for client, _ in of_account.targets:
+                    skus[client].add(sku)
+        return accounts, skus
 
     def hiding(self, client: str, product: str) -> tuple[Unmapped, ...]:
         """Unmapped identifiers under which this group's usage may hide (see ``GroupInputs.unmapped``)."""
-        sources = self.feed_sources(product)
-        at_home = {
-            one.source
-            for one, mapping in self.mappings.items()
-            if one.kind == "account" and client in dict(mapping.targets)
-        }
-        found = set()
-        for key in self.meters:
-            account, sku = _identifiers(key)
-            if account.source not in sources:
-                continue
-            is_product = product in dict(self.mapping(sku).targets)
-            if is_product and account.source not in at_home and not self.mapping(account).known:
-                found.add(account)
-            if client in dict(self.mapping(account).targets) and not self.mapping(sku).known:
-                found.add(sku)
-        return tuple(sorted(found))
+        sources, homes = self.feed_sources[product], self.homes[client]
+        accounts, skus = self.strangers
+        elsewhere = {one for one in accounts[product] if one.source not in homes}
+        return tuple(sorted(one for one in elsewhere | skus[client] if one.source in sources))
 
     # --- groups --------------------------------------------------------------------------------------------------
     @cached_property
@@ -249,8 +269,8 @@ class _Tenant:
         whose = self.client(client)
         start, end = bounds(period, whose.time_zone)
         as_of, opens = self.dates
-        counting, waiting = self.documents
-        sources = self.feed_sources(product)
+        counting, waiting = self.documents_of[client]
+        sources = self.feed_sources[product]
         return GroupInputs(
             client=whose,
             product=self.products.get(product) or views.product(product, ()),
@@ -264,7 +284,7 @@ class _Tenant:
             invoices=views.invoice_state(counting, waiting, client, period),
             invoice_lines=views.invoice_lines(counting, client, product, period),
             feeds=views.spans(self.cells["feed"], sources),
-            feed_sources=sources,
+            feed_sources=tuple(sorted(sources)),
             unmapped=self.hiding(client, product),
             opens=opens,
             settings=self.settings,
@@ -291,7 +311,7 @@ class _Tenant:
 
     def _client_inputs(self, client: str, period: Period, groups: list[GroupTotal]) -> ClientInputs:
         as_of, opens = self.dates
-        invoices = views.invoice_state(*self.documents, client, period)
+        invoices = views.invoice_state(*self.documents_of[client], client, period)
         return ClientInputs(self.client(client), period, as_of, tuple(groups), invoices, opens, self.settings)
 
     def _identifiers(self) -> list[Unmapped]:

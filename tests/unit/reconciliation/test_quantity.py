@@ -207,3 +207,18 @@ def test_a_quantity_and_a_price_come_apart_and_each_gets_its_part() -> None:
 
 def test_a_flat_price_does_not_look_at_usage() -> None:
     assert drawn(lines=(flat_line("150.00"),), used=USED_53, invoice=(posted("1", "150.00"),)).state is State.MATCHED
+
+
+def test_a_level_from_before_the_month_needs_a_witness() -> None:
+    """Either the meter is observed in the month, or its source is complete from there to the month's start."""
+    given = {"lines": (unit_line("4.20", "40"),), "as_of": MID_MONTH}
+    carried = (gauge((at(20, month=9), "53")),)
+    alone = drawn(**given, used=carried)
+    assert (alone.state, alone.breaks) == (State.NOT_COMPARABLE, ())
+    assert "usage_complete" in sides(alone)
+    observed = drawn(**given, used=(gauge((at(20, month=9), "53"), (at(3), "41")),))
+    assert only_break(observed).quantity == D(13)
+    complete = drawn(**given, used=carried, feeds=(FeedSpan("huntress", at(20, month=9), at(1, 0)),))
+    assert only_break(complete).quantity == D(13)
+    of_another = drawn(**given, used=carried, feeds=(FeedSpan("pax8", at(20, month=9), at(1, 0)),))
+    assert of_another.breaks == ()

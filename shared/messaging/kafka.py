@@ -41,7 +41,7 @@ PRODUCE_TIMEOUT_S = 30.0
 """aiokafka itself would try for ever; a new connection says what is wrong, and makes topics that somebody deleted."""
 CLOSE_TIMEOUT_S = 2.0
 BATCH_RECORDS_MAX = 2_000
-BATCH_WAIT_MS = 5
+BATCH_WAIT_MS = 10
 """The subscriber waits so long for messages, and as long again after an empty poll."""
 SESSION_MS = 10_000
 ACK_EVERY_S = 1.0

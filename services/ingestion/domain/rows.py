@@ -343,9 +343,8 @@ class _Drawn:
     found: Document
     rows: int = 0
     digests: set[bytes] = field(default_factory=set)
+    """Of the lines that were made. Fewer than there are lines: digest and total of the document are not known."""
     total: Decimal = Decimal(0)
-    whole: bool = True
-    """False as soon as one of its lines is spoilt: digest and total are then not known."""
 
 
 class Rows(_Reading):
@@ -360,9 +359,9 @@ class Rows(_Reading):
             for key, document in survey.documents.items()
         }
         self.amounts: dict[str, Decimal] = {}
-        """Exact sums of the profile's amount over the rows that made all their records, by currency."""
+        """Exact sums of the profile's amount over the rows whose first record was made, by currency."""
         self.covered: Span | None = None
-        """From the earliest start to the latest end of those rows."""
+        """From the earliest start to the latest end of the rows that made all their records."""
 
     def make(self, row: TableRow) -> list[Record]:
         """The records of one row."""
@@ -376,8 +375,6 @@ class Rows(_Reading):
         if self.layout.profile.identity:
             values.supply(key=self.row_key(texts))
         if row.reason:
-            if document:
-                document.whole = False
             return [self._unreadable(row)]
         records = self._records(values, row.number)
         if document:
@@ -394,7 +391,7 @@ class Rows(_Reading):
             if not drawn.found.header:
                 continue  # none of its rows can be read, and each is a reject
             values = self.values(drawn.found.header)
-            known = drawn.whole and len(drawn.digests) == drawn.found.lines
+            known = len(drawn.digests) == drawn.found.lines
             values.supply(
                 version=drawn.version,
                 lines=drawn.found.lines,
@@ -552,20 +549,17 @@ class Rows(_Reading):
 
     def _account(self, records: Sequence[Record], values: Values, document: _Drawn | None) -> None:
         profile = self.layout.profile
-        whole = all(isinstance(record, Made) for record in records)
-        if document:
-            document.whole &= whole
-        if not whole or not records:
-            return
-        if profile.amount:
-            currency, amount = values.get(profile.amount.currency), values.get(profile.amount.value)
-            self.amounts[currency] = _EXACT_SUM.add(self.amounts.get(currency, Decimal(0)), amount)
+        line = records[0] if records else None
+        if isinstance(line, Made):
+            if profile.amount:
+                currency, amount = values.get(profile.amount.currency), values.get(profile.amount.value)
+                self.amounts[currency] = _EXACT_SUM.add(self.amounts.get(currency, Decimal(0)), amount)
+                if document:
+                    document.total = _EXACT_SUM.add(document.total, amount)
             if document:
-                document.total = _EXACT_SUM.add(document.total, amount)
-        if document and isinstance(records[0], Made):
-            said = records[0].data.model_dump(mode="json", exclude_defaults=True)
-            document.digests.add(hashlib.sha256(canonical(said)).digest())
-        if profile.complete:
+                said = line.data.model_dump(mode="json", exclude_defaults=True)
+                document.digests.add(hashlib.sha256(canonical(said)).digest())
+        if profile.complete and all(isinstance(record, Made) for record in records):
             self._cover(values, profile.complete)
 
     def _cover(self, values: Values, complete: Complete) -> None:

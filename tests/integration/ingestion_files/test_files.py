@@ -374,13 +374,12 @@ async def test_persons_and_notes_are_in_the_vault_alone(ingestion: Ingestion) ->
 
 async def test_mappings_are_decided_once_and_the_last_row_of_an_identifier_stands(ingestion: Ingestion) -> None:
     header = "kind,source,key,target,exclude"
-    content = table(
-        header, [("sku", "focus", f"sku-{n}", f"p-{n}", "") for n in range(30)] + [("sku", "focus", "sku-1", "p-x", "")]
-    )
-    assert sums(await send(ingestion, "mappings", content)) == (31, 0, 0)
-    assert sums(await send(ingestion, "mappings", content)) == (0, 31, 0)
+    content = table(header, [("sku", "focus", f"sku-{n // 10}", f"p-{n}", "") for n in range(40)])
+    assert sums(await send(ingestion, "mappings", content)) == (40, 0, 0)
+    assert sums(await send(ingestion, "mappings", content)) == (0, 40, 0)
     stored = [f for f in await records(ingestion, "mappings") if f["data"]["key"] == "sku-1"]
-    assert [(f["streamversion"], f["data"]["targets"]) for f in stored] == [(1, [{"id": "p-1"}]), (2, [{"id": "p-x"}])]
+    assert [f["streamversion"] for f in stored] == list(range(1, 11))
+    assert [f["data"]["targets"] for f in stored] == [[{"id": f"p-{n}"}] for n in range(10, 20)]
 
 
 async def test_a_sources_key_decides_nothing(ingestion: Ingestion) -> None:

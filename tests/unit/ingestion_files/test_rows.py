@@ -321,6 +321,13 @@ def test_the_sum_of_the_billed_cost_is_exact_to_the_last_digit() -> None:
         assert sum((record.data.billed_cost for record in found.of("vendor_bill.line.v1")), Decimal(0)) == by_hand
 
 
+def test_a_charge_whose_usage_is_wrong_still_counts_on_its_bill() -> None:
+    found = read("focus", focus({}, {"ConsumedQuantity": "many", "ResourceId": "other"}))
+    assert [spoilt.type for spoilt in found.spoilt] == ["usage.metered.v1"]
+    (header,) = (record.data for record in found.of("vendor_bill.received.v1"))
+    assert (header.lines, header.total, header.lines_digest is None) == (2, Decimal("0.046"), False)
+
+
 def test_a_correction_is_marked() -> None:
     found = read("focus", focus({"ChargeClass": "Correction"}, {}))
     assert [record.data.correction for record in found.of("vendor_bill.line.v1")] == [True, False]

@@ -10,8 +10,16 @@ from uuid import UUID
 
 import orjson
 
-from shared.eventlog.model import CutTooRecent, Outcome, Place, Stored, Verdict, command_stream
-from shared.eventlog.postgres import SETTLED_AFTER
+from shared.eventlog.model import (
+    SETTLED_AFTER,
+    CutTooRecent,
+    Outcome,
+    Place,
+    Stored,
+    Verdict,
+    command_stream,
+    first_of_each_id,
+)
 from shared.events.catalogue import PARTITIONS, WRITERS
 from shared.events.record import Draft, content_of
 from shared.runtime.clock import Clock
@@ -55,8 +63,7 @@ class MemoryLog:
         """What :func:`shared.eventlog.postgres.append_in` does: facts, and one command a stream, of one topic."""
         if not drafts:
             return []
-        if len({draft.topic for draft in drafts}) > 1:
-            raise ValueError("the drafts of one append belong to one topic")
+        first_of_each_id(drafts)
         stamp = self._stamp(drafts[0].topic, floor)
         streams = dict.fromkeys(draft.stream for draft in drafts if draft.stream is not None)
         refused = {stream: self._refused([d for d in drafts if d.stream == stream]) for stream in streams}
@@ -80,7 +87,8 @@ class MemoryLog:
         identity = self._topics[draft.topic].identities.get(draft.id_hash)
         if identity is None:
             return None
-        same = draft.content_hash in (identity.content, content_of(self._at(identity.place).body))
+        said = draft.content_hash
+        same = said == identity.content or said == content_of(self._at(identity.place).body)
         return Outcome(Verdict.DUPLICATE if same else Verdict.CONFLICT, identity.place, None)
 
     def _refused(self, command: Sequence[Draft]) -> dict[UUID, Outcome] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -61,6 +61,10 @@ Cut = Mapping[str, Sequence[int]]
 """For each topic the last position of each partition."""
 
 
+SETTLED_AFTER = timedelta(minutes=1)
+"""Nothing lands at an instant any more after it: a transaction ends within 30 s of its stamp."""
+
+
 class LogFull(Exception):
     """The appender's queue is full: try again later (HTTP 503 with Retry-After)."""
 
@@ -87,6 +91,19 @@ def command_stream(unit: Sequence[Draft]) -> UUID | None:
     if stream is not None and len({draft.id_hash for draft in unit}) < len(unit):
         raise ValueError("the drafts of a command have an id each")
     return stream
+
+
+def first_of_each_id(drafts: Sequence[Draft]) -> dict[UUID, int]:
+    """Where each id occurs first in one call. Raises ``ValueError`` for drafts of two topics, and for a command that
+    gives one id to two contents."""
+    if len({draft.topic for draft in drafts}) > 1:
+        raise ValueError("the drafts of one append belong to one topic")
+    first: dict[UUID, int] = {}
+    for n, draft in enumerate(drafts):
+        sent = drafts[first.setdefault(draft.id_hash, n)]
+        if draft.stream is not None and (draft.stream, draft.content_hash) != (sent.stream, sent.content_hash):
+            raise ValueError("a command gives one id to two contents")
+    return first
 
 
 class LogWriter(Protocol):

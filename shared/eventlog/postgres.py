@@ -10,7 +10,7 @@ import heapq
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -18,7 +18,17 @@ import asyncpg
 import orjson
 
 from shared.eventlog.groupcommit import GROUP_BYTES_MAX, GROUP_RECORDS_MAX, GroupCommit
-from shared.eventlog.model import CutTooRecent, Epoch, Outcome, Place, Stored, Verdict, command_stream
+from shared.eventlog.model import (
+    SETTLED_AFTER,
+    CutTooRecent,
+    Epoch,
+    Outcome,
+    Place,
+    Stored,
+    Verdict,
+    command_stream,
+    first_of_each_id,
+)
 from shared.events.record import Draft, content_of
 from shared.kernel.canonical import canonical
 from shared.runtime.clock import Clock
@@ -63,8 +73,6 @@ SELECT topic, partition, position, tenant, recorded_at, body FROM log.record
    AND position($6::bytea IN body) > 0 ORDER BY position"""
 _END = 2**62
 _WINDOW = 5_000
-SETTLED_AFTER = timedelta(minutes=1)
-"""Nothing lands at an instant any more after it: a transaction ends within 30 s of its stamp."""
 
 
 def _stored(row: Any) -> Stored:
@@ -238,14 +246,13 @@ async def append_in(connection: Any, drafts: Sequence[Draft], floor: datetime | 
     """Append inside the caller's transaction, as its last statement before COMMIT; several topics in name order.
 
     All drafts are of one topic. Facts are independent of each other; the drafts of one stream are one command. An id
-    that occurs twice is sent once, and the second answers like a repetition. READ COMMITTED only.
+    that occurs twice is sent once, and the second answers like a repetition; a command that gives one id to two
+    contents is a ``ValueError``. READ COMMITTED only.
     """
     if not drafts:
         return []
-    if len({draft.topic for draft in drafts}) > 1:
-        raise ValueError("the drafts of one append belong to one topic")
-    first: dict[UUID, int] = {}
-    unique = [draft for n, draft in enumerate(drafts) if first.setdefault(draft.id_hash, n) == n]
+    first = first_of_each_id(drafts)
+    unique = [drafts[n] for n in first.values()]
     numbers: dict[UUID | None, int] = {}
     commands = [numbers.setdefault(draft.stream, len(numbers)) for draft in unique]
     answers = iter(await _call(connection, unique, commands, floor))
@@ -258,10 +265,9 @@ async def append_in(connection: Any, drafts: Sequence[Draft], floor: datetime | 
 
 def _repetition(draft: Draft, sent: Draft, answer: Outcome) -> Outcome:
     """What a draft gets whose id an earlier draft of the same call had."""
-    if answer.verdict is not Verdict.STORED:
-        return answer
-    same = draft.content_hash == sent.content_hash
-    return Outcome(Verdict.DUPLICATE if same else Verdict.CONFLICT, answer.place, None)
+    if draft.content_hash != sent.content_hash:
+        return Outcome(Verdict.CONFLICT, answer.place, None)
+    return Outcome(Verdict.DUPLICATE, answer.place, None) if answer.verdict is Verdict.STORED else answer
 
 
 async def _call(

@@ -241,6 +241,11 @@ class LogBehaviour:
         async with log.consumer() as tx:
             assert verdicts(await tx.append_in([derived("x", 0), derived("x", 0)], None)) == [STORED, DUPLICATE]
 
+    async def test_a_consumer_that_gives_one_id_to_two_contents_is_refused(self, log: Log) -> None:
+        async with log.consumer() as tx:
+            with pytest.raises(ValueError, match="two contents"):
+                await tx.append_in([derived("x", 0, amount="1.00"), derived("x", 0, amount="2.00")], None)
+
     # Reading
 
     async def test_every_topic_of_the_catalogue_has_a_head_for_each_partition(self, log: Log) -> None:

@@ -38,7 +38,7 @@ class Parts:
     """The largest file that is taken in."""
 
 
-def parts(request: Request) -> Parts:
-    """The dependency of routes."""
+async def parts(request: Request) -> Parts:
+    """The dependency of routes. Async although it waits for nothing: FastAPI runs a plain function in a thread."""
     found: Parts = request.app.state.parts
     return found

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from deploy.local.home import Home
-from deploy.local.postgres import admin_url
 from deploy.local.secret_files import administrator_password
 from deploy.local.supervisor import Supervisor
 from tests.chaos.effects import every_violation
@@ -61,8 +60,8 @@ async def _run(tmp_path: Path, *, kills: int, clients: int, seed: int, per_secon
         await asyncio.gather(_kills(home, kills, rng), *streams)
         await finish(driver, msp, settle_s=120)
         result = score(msp.truths, [row["body"] for row in await driver.discrepancies()], alerted(receiver))
-        database = json.loads(home.endpoints.read_text())["postgres"]
-        url = admin_url(int(database.rpartition(":")[2]), administrator_password(home), "plumbline")
+        address = json.loads(home.endpoints.read_text())["postgres"]
+        url = f"postgresql://plumbline:{administrator_password(home)}@{address}/plumbline"
         violations = await every_violation(url, msp.tenant, receiver.arrivals)
         assert not violations, "\n".join(violations[:20])
         assert result.perfect, "\n".join([*result.missed, *result.false_alarms])

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from services.ingestion.api import admin, decisions, feeds, files, health, quarantine, records
 from services.ingestion.calendar import Calendar
+from services.ingestion.disk import Disk, DiskLow
 from services.ingestion.intake import Intake
 from services.ingestion.parts import Parts
 from services.ingestion.settings import IngestionSettings
@@ -36,6 +37,7 @@ DECIDED = ("mappings", "settings", "feeds")
 def routes(app: FastAPI) -> FastAPI:
     """``app`` with everything that it answers; ``app.state.parts`` and ``app.state.access`` come with its lifespan."""
     install(app)
+    on_error(app, DiskLow, unavailable("Disk nearly full", "Too little disk is left to accept more."))
     on_error(app, LogFull, unavailable("Busy", "More is waiting to be stored than may wait."))
     on_error(app, LogUnavailable, unavailable("Database away", "The database did not answer in time."))
     for module in (health, records, files, quarantine, decisions, feeds, admin):
@@ -67,7 +69,15 @@ async def running(settings: IngestionSettings, clock: Clock) -> AsyncIterator[Ru
         messaging = await stack.enter_async_context(
             Messaging(service="ingestion", pool=work, bootstrap=settings.kafka_bootstrap, cell=settings.cell)
         )
-        intake = await stack.enter_async_context(Intake(pool, master, clock=clock, on_append=messaging.wake))
+        intake = await stack.enter_async_context(
+            Intake(
+                pool,
+                master,
+                clock=clock,
+                on_append=messaging.wake,
+                may_accept=Disk(settings.secrets_dir, clock).check,
+            )
+        )
         writers = {
             topic: await stack.enter_async_context(Appender(pool, topic, on_append=messaging.waker(topic)))
             for topic in DECIDED

@@ -41,7 +41,11 @@ class BatchIdReused(Exception):
 
 
 class Intake:
-    """Accepts batches of facts and rejects. Holds the ``_api`` pool only. Use it as an async context manager."""
+    """Accepts batches of facts and rejects. Holds the ``_api`` pool only. Use it as an async context manager.
+
+    ``on_append`` is told the topic after each commit; ``may_accept`` raises
+    :class:`~shared.eventlog.model.LogFull` when nothing more can be taken.
+    """
 
     def __init__(
         self,
@@ -50,12 +54,14 @@ class Intake:
         *,
         clock: Clock,
         on_append: Callable[[str], None] = lambda topic: None,
+        may_accept: Callable[[], None] = lambda: None,
         random: Random = secrets.token_bytes,
     ) -> None:
         self._pool = pool
         self._master = master
         self._random = random
         self._on_append = on_append
+        self._may_accept = may_accept
         topics = [topic for topic, writer in WRITERS.items() if writer == "ingestion"]
         self._facts = {
             topic: GroupCommit[UnitOfFacts, list[store.Answer]](
@@ -94,6 +100,7 @@ class Intake:
         Raises :class:`BatchIdReused`, :class:`~shared.eventlog.model.LogFull`,
         :class:`~shared.eventlog.model.LogUnavailable`; after the latter two, send the batch again.
         """
+        self._may_accept()
         told = UUID(bytes=digest[:16])
         results: list[Result | None] = [None] * len(items)
         known = may_repeat

@@ -22,6 +22,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from services.ingestion.app import routes
+from services.ingestion.disk import DiskLow
 from shared.access.principal import Access, AccessSecrets
 from shared.eventlog.model import LogFull, LogUnavailable
 from tests.conftest import Database, Server, free_port
@@ -298,7 +299,7 @@ async def test_while_the_database_is_away_callers_are_asked_to_come_again() -> N
     await pool.close()
 
 
-@pytest.mark.parametrize("error", [LogFull("full"), LogUnavailable("away")])
+@pytest.mark.parametrize("error", [LogFull("full"), LogUnavailable("away"), DiskLow("low")])
 async def test_what_cannot_be_accepted_is_not_dropped_but_asked_for_again(error: Exception) -> None:
     class Refusing:
         async def accept(self, *_: object, **__: object) -> None:

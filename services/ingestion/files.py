@@ -54,6 +54,8 @@ class Upload:
     sender: Sender
     batch: str
     """Id of this upload; its chunks are batches of their own."""
+    filename: str | None = None
+    """Given back in the answer, so that a sender of many files knows them apart; kept nowhere."""
     complete: Literal["no", "yes", "force"] = "no"
     """``force``: although rows of it wait in quarantine."""
     asserted_at: datetime | None = None
@@ -377,6 +379,8 @@ def _answer(upload: Upload, document: str, run: Run, survey: Survey, rows: Rows,
         "quarantine": [{**group._asdict(), **shown} for group, shown in tally.groups.items()],
         "ignored_columns": survey.layout.ignored,
     }
+    if upload.filename:
+        answer["filename"] = upload.filename
     if upload.profile.amount:
         amounts = sorted(rows.amounts.items())
         answer["amounts"] = {currency: decimal_text(amount) for currency, amount in amounts}

@@ -51,7 +51,7 @@ async def post_file(request: Request, who: Principal = Depends(principal), here:
     """Ingest the body, a CSV, by ``?profile=``; 202 once what is stored is committed.
 
     Options: ``source``, ``complete`` (``true``, or ``force`` although rows wait in quarantine), ``asserted_at``,
-    ``covers_from``, ``covers_to``.
+    ``covers_from``, ``covers_to``, ``filename``.
     """
     tenant = await find_tenant(here.pool, who.tenant)
     assert tenant is not None, "the principal's tenant exists"
@@ -123,6 +123,7 @@ def _upload(request: Request, who: Principal, zone: str, now: datetime) -> Uploa
         _source(given.get("source"), who, declared),
         sender_of(who, request),
         hashlib.sha256(key.encode()).hexdigest()[:32] if key else secrets.token_hex(16),
+        given.get("filename"),
         _complete(given.get("complete"), declared),
         **times,
     )

@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 
 import pytest
 
+from services.ingestion.domain import rows as reading
 from services.ingestion.domain.profiles import template
 from services.ingestion.domain.rows import plain
 from services.ingestion.domain.table import BadTable
@@ -195,6 +196,13 @@ def test_a_ragged_line_is_counted_too() -> None:
 def test_a_row_that_cannot_be_told_apart_refuses_a_file_of_documents() -> None:
     with pytest.raises(BadTable, match="row 3"):
         read("invoices", INVOICES + invoice() + '"INV-2"x,acme\n')
+
+
+def test_a_file_of_too_many_documents_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "DOCUMENTS_MAX", 2)
+    assert read("invoices", INVOICES + invoice("INV-1") + invoice("INV-2") + invoice("INV-1", line="2")).spoilt == []
+    with pytest.raises(reading.TooManyDocuments):
+        read("invoices", INVOICES + invoice("INV-1") + invoice("INV-2") + invoice("INV-3"))
 
 
 def test_a_line_number_that_comes_twice_counts_once() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services.cli.api import Api
 from services.cli.faults import Exit
 from services.cli.frame import current
 from services.cli.output import Column, Output
@@ -156,7 +157,21 @@ def explain(discrepancy: Annotated[str, typer.Argument(help="Its id, or the firs
     """Show the arithmetic of a discrepancy, from the records that it rests on. Nothing is computed again."""
     frame = current()
     data = frame.api("matching").get(f"/v1/discrepancies/{discrepancy}")["data"]
+    log = frame.api("ingestion")
+    for step in data["body"].get("derivation", []):
+        for source in step.get("sources", []):
+            source |= _whereabouts(log, source)
     frame.out.document(data, show=lambda: _explain(frame.out, data))
+
+
+def _whereabouts(log: Api, source: dict[str, Any]) -> dict[str, str]:
+    """Where a record stands in the log, and in the file that it came from."""
+    found = log.get("/v1/records", type=source["type"], source=source["source"], id=source["id"])["data"]
+    if not found:
+        return {}
+    record = found[0]["record"]
+    origin = {"row": record["originlocator"], "document": record["origindocument"]} if "originlocator" in record else {}
+    return {"place": found[0]["place"], **origin}
 
 
 def _explain(out: Output, data: dict[str, Any]) -> None:
@@ -168,7 +183,8 @@ def _explain(out: Output, data: dict[str, Any]) -> None:
     for number, step in enumerate(steps):
         last = number == len(steps) - 1
         rounding = f"   ({step['rounding']})" if step.get("rounding") else ""
-        out.say(f"{'└' if last else '├'} {step['label']} = {step['formula']} = {step['result']}{rounding}")
+        result = step["result"] if step["label"] == "used" else _money(step["result"], body.get("currency"))
+        out.say(f"{'└' if last else '├'} {step['label']} {result} = {step['formula']}{rounding}")
         _sources(out, step, " " if last else "│")
     for candidate in body.get("candidates", []):
         out.say(f"  candidate {candidate['score']:<5} {candidate['id']}: {candidate['why']}")
@@ -180,7 +196,8 @@ def _explain(out: Output, data: dict[str, Any]) -> None:
 
 def _sources(out: Output, step: dict[str, Any], edge: str) -> None:
     for source in step.get("sources", []):
-        out.say(f"{edge}   {source['type']}  {source['source']}  {source['id']}  {source.get('place', '')}".rstrip())
+        parts = (source["type"], source["source"], source["id"], source.get("place"), source.get("row"))
+        out.say(f"{edge}   {'  '.join(part for part in parts if part)}")
     more = step.get("records", 0) - len(step.get("sources", []))
     if more > 0:
         out.say(f"{edge}   and {more:,} more records")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import typer
 from services.cli.faults import Fault
 from services.cli.frame import current
 from services.cli.output import Column
+from shared.kernel.money import amount_text
 
 app = typer.Typer(help="Vendor accounts to clients, vendor products to products.", no_args_is_help=True)
 
@@ -58,7 +60,9 @@ def _unmapped(body: dict[str, Any]) -> dict[str, Any]:
         "state": "unmapped",
         "target": f"{best['id']}?" if best else "",
         "why": best["why"] if best else "no candidate",
-        "money": f"{body['amount']} {body['currency']}" if body.get("amount") else "",
+        "money": f"{amount_text(Decimal(body['amount']), body['currency'])} {body['currency']}"
+        if body.get("amount")
+        else "",
         "candidates": body.get("candidates", []),
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Self
@@ -31,7 +31,9 @@ from shared.runtime.database import tenant_transaction
 from shared.vault.keys import Master, Random
 
 PIECE = 1_000
-"""Items of a unit, and so the most that one bulk batch puts into a group: an alert never waits behind more."""
+"""Items of a unit at most, and so what one bulk batch puts into a group: an alert never waits behind more."""
+PIECE_BYTES = 4 * 1024 * 1024
+"""Bytes of a unit at most; a group of the log holds twice as many."""
 _ROUNDS_MAX = 5
 _OUTCOMES = {"s": "stored", "d": "duplicate", "c": "quarantined", "q": "quarantined"}
 
@@ -149,30 +151,29 @@ class Intake:
         pieces: dict[tuple[str, str], int],
     ) -> bool:
         """Accept the items ``left``; False if a receipt turned up meanwhile (then some results may be missing)."""
-        units: dict[str, list[Any]] = {}
+        units: list[tuple[str, Any]] = []
         for (topic, source), indexes in _grouped(items, left).items():
-            for start in range(0, len(indexes), PIECE):
-                part = indexes[start : start + PIECE]
-                piece = pieces.get((topic, source), 0) + start // PIECE
+            for piece, part in enumerate(_pieces(items, indexes), pieces.get((topic, source), 0)):
                 chosen: list[Any] = [items[n] for n in part]
-                units.setdefault(topic, []).append(
+                unit = (
                     UnitOfFacts(sender, batch, told, source, piece, part, chosen)
                     if topic
                     else self._unit_of_rejects(sender, batch, told, source, piece, part, chosen, received_at)
                 )
+                units.append((topic, unit))
+        # Each by itself, and all of them waited for: afterwards every piece is ours or somebody else's, none under way.
         answers = await asyncio.gather(
-            *(self._commits(topic).commit(of_topic) for topic, of_topic in units.items()), return_exceptions=True
+            *(self._commits(topic).commit([unit]) for topic, unit in units), return_exceptions=True
         )
         complete = True
-        for of_topic, answer in zip(units.values(), answers, strict=True):
+        for (_, unit), answer in zip(units, answers, strict=True):
             if isinstance(answer, asyncpg.UniqueViolationError) and answer.constraint_name == "receipt_pkey":
                 complete = False
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                for unit, of_unit in zip(of_topic, answer, strict=True):
-                    for index, (letter, place) in zip(unit.indexes, of_unit, strict=True):
-                        results[index] = _result(letter, place, sender, batch, index, items[index])
+                for index, (letter, place) in zip(unit.indexes, answer[0], strict=True):
+                    results[index] = _result(letter, place, sender, batch, index, items[index])
         return complete
 
     def _commits(self, topic: str) -> Any:
@@ -222,6 +223,22 @@ def _grouped(items: Sequence[Fact | Rejected], indexes: Iterable[int]) -> dict[t
         item = items[n]
         grouped.setdefault((item.draft.topic if isinstance(item, Fact) else "", item.source), []).append(n)
     return grouped
+
+
+def _pieces(items: Sequence[Fact | Rejected], indexes: Sequence[int]) -> Iterator[list[int]]:
+    """``indexes`` in order, cut so that no unit is larger than a group of the log can be."""
+    part: list[int] = []
+    size = 0
+    for n in indexes:
+        item = items[n]
+        more = len(item.draft.body) if isinstance(item, Fact) else len(item.item)
+        if part and (len(part) == PIECE or size + more > PIECE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(n)
+        size += more
+    if part:
+        yield part
 
 
 def _ids(row: ReceiptRow, items: Sequence[Fact | Rejected]) -> list[UUID]:

@@ -217,25 +217,31 @@ async def places(connection: Any, topic: str, ids: Sequence[UUID]) -> dict[UUID,
 # --- quarantine ---
 
 _ITEM = """
-SELECT id, n, kind, source, type, record_id, batch, index, item, faults, master, wrapped,
+SELECT id, n, kind, source, type, record_id, batch, index, {item}, faults, master, wrapped,
        origin_document, origin_locator, actor, correlation, received_at, first_topic, first_partition, first_position,
        resolved_at, resolved_topic, resolved_partition, resolved_position
   FROM ingestion.quarantine WHERE tenant = $1"""
+# A list shows the value at fault; of an item larger than a record it leaves it out, so that a page stays a page.
+_SMALL = "CASE WHEN octet_length(item) <= 65536 THEN item END AS item"
 _PAGE_OF_ITEMS = {
-    state: f"{_ITEM} AND n < $2 AND {condition} ORDER BY n DESC LIMIT $3"
+    state: f"{_ITEM.format(item=_SMALL)} AND n < $2 AND {condition} ORDER BY n DESC LIMIT $3"
     for state, condition in (("open", "resolved_at IS NULL"), ("resolved", "resolved_at IS NOT NULL"), ("all", "true"))
 }
+_ITEM_BY_ID = f"{_ITEM.format(item='item')} AND id BETWEEN $2 AND $3 LIMIT 2"
 
 
 async def quarantined(connection: Any, tenant: str, state: str, before: int, limit: int) -> list[Any]:
-    """A page of rejects, newest first: those whose number is below ``before``. In the transaction of their tenant."""
+    """A page of rejects, newest first: those whose number is below ``before``; without large items.
+
+    In the transaction of their tenant.
+    """
     rows: list[Any] = await connection.fetch(_PAGE_OF_ITEMS[state], tenant, before, limit)
     return rows
 
 
 async def reject_by_id(connection: Any, tenant: str, low: UUID, high: UUID) -> list[Any]:
     """At most two rejects whose id lies between ``low`` and ``high``: two mean that a short id is not unique."""
-    rows: list[Any] = await connection.fetch(f"{_ITEM} AND id BETWEEN $2 AND $3 LIMIT 2", tenant, low, high)
+    rows: list[Any] = await connection.fetch(_ITEM_BY_ID, tenant, low, high)
     return rows
 
 

@@ -23,7 +23,7 @@ from services.ingestion.api.common import (
     read_body,
     sender_of,
 )
-from services.ingestion.domain.envelope import MAX_RECORDS, NotEvents, NotJson, TooDeep, TooMany, read
+from services.ingestion.domain.envelope import MAX_RECORDS, ItemTooLarge, NotEvents, NotJson, TooDeep, TooMany, read
 from services.ingestion.domain.facts import Fact, Fault, Receipt, Rejected, Sender
 from services.ingestion.intake import digest_of
 from services.ingestion.parts import Parts, parts
@@ -31,6 +31,7 @@ from shared.access.principal import Principal, operator, principal
 from shared.eventlog.model import Place, Stored
 from shared.eventlog.postgres import TenantLog
 from shared.events.catalogue import CATALOGUE, PARTITIONS, WRITERS
+from shared.events.record import MAX_BYTES
 from shared.kernel.identity import id_hash
 from shared.runtime.database import tenant_transaction
 from shared.runtime.http import Problem
@@ -80,6 +81,14 @@ def _read(body: bytes, sender: Sender, now: datetime) -> list[Fact | Rejected]:
             f"The batch holds {error}; at most {MAX_RECORDS:,} are taken.",
             fix="Send them in smaller batches.",
             limit_records=MAX_RECORDS,
+        ) from error
+    except ItemTooLarge as error:
+        raise Problem(
+            413,
+            "Record too large",
+            f"The batch holds {error}; a record has at most {MAX_BYTES:,}.",
+            fix="Send large documents as lines, or as a file.",
+            limit_bytes=MAX_BYTES,
         ) from error
 
 

@@ -54,6 +54,10 @@ class TooMany(ValueError):
     """The list holds more than :data:`MAX_RECORDS` items."""
 
 
+class ItemTooLarge(ValueError):
+    """One item alone is over :data:`MAX_ITEM_BYTES`, and is no record."""
+
+
 class Envelope(BaseModel):
     """A CloudEvents 1.0 event in structured mode, as senders write it. Closed: an unknown attribute is an error."""
 
@@ -102,7 +106,7 @@ _LIST: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[_EVENT], Field(max_le
 class Batch:
     """The items of one body, in order: each an event (an :class:`Envelope`) or the faults that keep it from being one.
 
-    Raises :class:`NotJson`, :class:`TooDeep`, :class:`NotEvents`, :class:`TooMany`.
+    Raises :class:`NotJson`, :class:`TooDeep`, :class:`NotEvents`, :class:`TooMany`, :class:`ItemTooLarge`.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -123,7 +127,7 @@ class Batch:
     @staticmethod
     def _item(value: Any, raw: bytes) -> Any:
         if len(raw) > MAX_ITEM_BYTES:
-            return [Fault("", f"has {len(raw):,} bytes", f"Send less than {MAX_BYTES:,} bytes in one record.")]
+            raise ItemTooLarge(f"an item of {len(raw):,} bytes")
         try:
             return _ONE.validate_json(raw)
         except ValidationError as error:

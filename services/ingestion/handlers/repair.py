@@ -37,7 +37,7 @@ class Item:
     batch: str
     index: int
     item: bytes
-    """The event as it was sent (of a conflict: as it was understood)."""
+    """The event as it was sent (of a conflict: as it was understood); empty in a list, if it is large."""
     faults: Sequence[Fault]
     origin_document: str | None
     origin_locator: str | None
@@ -117,11 +117,15 @@ class Quarantine:
         return result
 
     def _open(self, tenant: str, row: Any) -> Item:
-        if row["kind"] == "invalid":
-            content = unseal(self._master, tenant, row["id"], Sealed(row["item"], row["wrapped"], row["master"]))
-            faults: Sequence[Fault] = [Fault(*fault) for fault in orjson.loads(row["faults"])]
+        faults: Sequence[Fault] = (CONFLICT,)
+        content = b""
+        if row["kind"] == "conflict":
+            content = as_sent(row["item"])
         else:
-            content, faults = as_sent(row["item"]), (CONFLICT,)
+            faults = [Fault(*fault) for fault in orjson.loads(row["faults"])]
+            if row["item"] is not None:
+                sealed = Sealed(row["item"], row["wrapped"], row["master"])
+                content = unseal(self._master, tenant, row["id"], sealed)
         return Item(
             id=row["id"],
             number=row["n"],

@@ -44,6 +44,7 @@ async def nothing_stored(ingestion: Ingestion) -> None:
         (b"17", 422, "neither an object nor a list"),
         (b"[" + b"1," * 5_000 + b"1]", 413, "5,001 records"),
         (b"[" + b" " * 8 * 1024 * 1024 + b"]", 413, "8,388,608 bytes"),
+        (b'[{"id": "' + b"x" * 600_000 + b'"}]', 413, "600,010 bytes"),
     ],
 )
 async def test_what_cannot_be_read_is_refused_whole(ingestion: Ingestion, body: bytes, status: int, words: str) -> None:

@@ -153,6 +153,23 @@ async def test_a_bulk_batch_is_accepted_in_pieces_and_answered_whole(ingestion: 
     assert (await ingestion.send(batch, **key)).json() == first.json()
 
 
+async def test_a_batch_of_large_items_is_accepted_in_pieces_that_fit_the_log(ingestion: Ingestion) -> None:
+    tags = ["x" * 300] * 50
+    large = [
+        usage(n, type="client.recorded.v1", data={"client": str(n), "name": "x", "tags": tags}) for n in range(500)
+    ]
+    bad = [{"x": "y" * 490_000} for _ in range(16)]
+    for batch, stored in ((large, 500), (bad, 0)):
+        body = json.dumps(batch).encode()
+        assert 7_500_000 < len(body) < 8 * 1024 * 1024
+        answer = await ingestion.send(batch)
+        assert answer.status_code == 202, answer.text
+        assert sums(answer.json()) == (len(batch), stored, 0, len(batch) - stored)
+    pieces = await ingestion.of("ingestion.receipt", "topic, piece, accepted", "1, 2")
+    assert sum(row["accepted"] for row in pieces if row["topic"]) == 500
+    assert len([row for row in pieces if row["topic"]]) > 1 < len([row for row in pieces if not row["topic"]])
+
+
 async def test_an_empty_batch_is_accepted_and_holds_nothing(ingestion: Ingestion) -> None:
     answer = await ingestion.send([])
     assert (answer.status_code, sums(answer.json()), answer.json()["records"]) == (202, (0, 0, 0, 0), [])

@@ -16,6 +16,7 @@ from services.ingestion.domain.envelope import (
     MAX_DEPTH,
     MAX_RECORDS,
     Batch,
+    ItemTooLarge,
     NotEvents,
     NotJson,
     TooDeep,
@@ -243,10 +244,16 @@ def test_an_item_of_thousands_of_faults_says_how_many() -> None:
 
 
 def test_a_record_too_large_for_the_log_is_a_reject() -> None:
-    tags = {"data__tags": ["\u20ac" * 300] * 50, "data__name": "x"}
-    assert isinstance(read_one(event("client.recorded.v1", **tags)), Fact)
-    long = event("time_entry.logged.v1", data__ticket="x" * 600_000)
-    assert "bytes" in fault(long, OPERATOR)[1]
+    assert isinstance(read_one(event("client.recorded.v1", data__tags=["\u20ac" * 300] * 50)), Fact)
+    # Six bytes each in JSON, whoever writes it.
+    item = read_one(event("client.recorded.v1", data__tags=["\x01" * 300] * 50))
+    assert isinstance(item, Rejected)
+    assert "65,535" in item.faults[0].fix
+
+
+def test_an_item_larger_than_any_record_is_refused_with_its_batch() -> None:
+    with pytest.raises(ItemTooLarge, match="bytes"):
+        read_one(event(data__account="x" * 600_000))
 
 
 @pytest.mark.parametrize(

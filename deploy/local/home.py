@@ -65,6 +65,10 @@ class Home:
         return self.run / "ports.json"
 
 
+DEMO = Home(ROOT / "var" / "demo")
+"""Where ``make demo`` runs: its data is made anew each time."""
+
+
 def read_json(path: Path) -> Any:
     """The document in ``path``, or None if there is none."""
     try:

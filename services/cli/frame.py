@@ -13,11 +13,13 @@ A command is a function of a module that ``main.py`` lists::
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 
-from deploy.local.home import Home
+from deploy.local.claim import holder
+from deploy.local.home import DEMO, Home
 from services.cli.api import Api
 from services.cli.faults import Exit, Fault
 from services.cli.output import Output
@@ -33,11 +35,20 @@ class Frame:
     yes: bool = False
 
     @cached_property
+    def running(self) -> Home:
+        """The installation that commands speak to: the one that is named; if nothing runs there and nobody named
+        another, the demo's, while a demo runs."""
+        if "PLUMBLINE_HOME" not in os.environ and holder(self.home) is None and holder(DEMO) is not None:
+            self.out.note(f"(the demo's installation, {DEMO.path})")
+            return DEMO
+        return self.home
+
+    @cached_property
     def tenant(self) -> str:
         """The tenant to act for: --tenant, else PLUMBLINE_TENANT, else the only one there is."""
         if self.named_tenant:
             return self.named_tenant
-        tenants = [row["tenant"] for row in Api(self.home, "ingestion").pages("/v1/admin/tenants")]
+        tenants = [row["tenant"] for row in Api(self.running, "ingestion").pages("/v1/admin/tenants")]
         if len(tenants) == 1:
             return str(tenants[0])
         if not tenants:
@@ -49,11 +60,11 @@ class Frame:
 
     def api(self, service: str) -> Api:
         """A service, on behalf of the tenant."""
-        return Api(self.home, service, self.tenant)
+        return Api(self.running, service, self.tenant)
 
     def admin(self, service: str) -> Api:
         """A service, on behalf of nobody: what concerns the installation (tenants, keys)."""
-        return Api(self.home, service)
+        return Api(self.running, service)
 
     def confirm(self, question: str) -> None:
         """Ask before a write; --yes answers, and is required where nobody can be asked."""

@@ -127,19 +127,19 @@ def fault_of(said: list[str]) -> Fault:
 def down() -> None:
     """Stop what `plumbline up` started, in order."""
     frame = current()
-    supervisor = holder(frame.home)
+    supervisor = holder(frame.running)
     if supervisor is None:
-        frame.out.document({"stopped": None}, show=lambda: frame.out.say(f"nothing runs in {frame.home.path}"))
+        frame.out.document({"stopped": None}, show=lambda: frame.out.say(f"nothing runs in {frame.running.path}"))
         return
     os.kill(supervisor, signal.SIGTERM)
     for _ in range(int(_DOWN_S / _POLL_S)):
-        if holder(frame.home) != supervisor:
+        if holder(frame.running) != supervisor:
             frame.out.document({"stopped": supervisor}, show=lambda: frame.out.say(f"stopped (process {supervisor})"))
             return
         time.sleep(_POLL_S)
     raise Fault(
         f"process {supervisor} has not ended in {_DOWN_S} s",
-        where=str(frame.home.logs),
+        where=str(frame.running.logs),
         fix=f"kill -9 {supervisor}: what it started ends with it",
         exit=Exit.UNREACHABLE,
     )
@@ -162,20 +162,20 @@ _COLUMNS = (
 def status() -> None:
     """What runs, where, and whether it is ready. Exit 3 unless everything is."""
     frame = current()
-    supervisor = holder(frame.home)
+    supervisor = holder(frame.running)
     if supervisor is None:
         raise Fault(
             "Plumbline is not running",
-            where=str(frame.home.path),
+            where=str(frame.running.path),
             fix="`plumbline up` starts it",
             exit=Exit.UNREACHABLE,
         )
-    known = read_json(frame.home.status) or {"state": "starting", "processes": []}
-    rows = [_row(process, frame.home) for process in known["processes"]]
-    meta = {"pid": supervisor, "state": known["state"], "home": str(frame.home.path)}
+    known = read_json(frame.running.status) or {"state": "starting", "processes": []}
+    rows = [_row(process, frame.running) for process in known["processes"]]
+    meta = {"pid": supervisor, "state": known["state"], "home": str(frame.running.path)}
     frame.out.rows(rows, _COLUMNS, meta, empty="starting")
     if known["state"] != "ready" or any(row["state"] != "ready" for row in rows):
-        frame.out.note(f"not ready; the logs are in {frame.home.logs}")
+        frame.out.note(f"not ready; the logs are in {frame.running.logs}")
         raise typer.Exit(Exit.UNREACHABLE)
 
 

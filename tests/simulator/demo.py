@@ -17,14 +17,13 @@ from rich.table import Table
 
 from deploy.local.claim import holder
 from deploy.local.errors import PlatformError
-from deploy.local.home import ROOT, Home
+from deploy.local.home import DEMO
 from deploy.local.supervisor import Supervisor
 from tests.receiver import Arrival, Receiver
 from tests.simulator.driver import Driver, Refused
 from tests.simulator.msp import PSA, SOURCES, TENANT_ZONE, Msp
 from tests.simulator.score import Finding, Score, of_body, score
 
-HOME = ROOT / "var" / "demo"
 SEED, CLIENTS, PACE_PER_S = 7, 40, 400
 IMPORT_GRACE_DAYS, GRACE_DAYS = "60", "0"
 
@@ -183,15 +182,14 @@ def _next_steps() -> None:
 
 async def run(*, once: bool) -> int:
     """Run the demo; the exit code: 0 if every planted error was found and nothing else."""
-    home = Home(HOME)
-    if (pid := holder(home)) is not None:
+    if (pid := holder(DEMO)) is not None:
         raise PlatformError(f"a demo is already running, as process {pid}", fix="Ctrl-C it, or `kill` that process")
-    shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(DEMO.path, ignore_errors=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with Supervisor(home, say=console.print):
+    async with Supervisor(DEMO, say=console.print):
         work = asyncio.create_task(_demonstrate(once=once))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +206,7 @@ async def run(*, once: bool) -> int:
 
 async def _demonstrate(*, once: bool) -> int:
     msp = Msp(SEED, CLIENTS, datetime.now(UTC))
-    async with Receiver(on_arrival=_print_alert) as receiver, Driver(HOME, msp.tenant) as driver:
+    async with Receiver(on_arrival=_print_alert) as receiver, Driver(DEMO.path, msp.tenant) as driver:
         console.print(
             f"\n[bold]{msp.count} clients of {msp.tenant}[/]: {msp.closed.start:%B} is closed and invoiced,"
             f" {msp.running.start:%B} is running"
@@ -220,7 +218,7 @@ async def _demonstrate(*, once: bool) -> int:
         bodies = [row["body"] for row in await driver.discrepancies()]
         result = score(msp.truths, bodies, alerted(receiver))
         report = _report(driver, receiver, result)
-    (HOME / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (DEMO.path / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print()
     _show(report, driver.tally.balanced)
     return 0 if result.perfect and driver.tally.balanced and not receiver.refused else 1

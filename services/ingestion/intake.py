@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Any, Self
 from uuid import UUID
 
@@ -22,7 +24,7 @@ import orjson
 from services.ingestion import store
 from services.ingestion.domain.facts import CONFLICT, Fact, Receipt, Rejected, Result, Sender, quarantine_id
 from services.ingestion.sealing import seal
-from services.ingestion.store import ReceiptRow, UnitOfFacts, UnitOfRejects
+from services.ingestion.store import UnitOfFacts, UnitOfRejects
 from shared.eventlog.groupcommit import GroupCommit
 from shared.eventlog.model import Place
 from shared.events.catalogue import WRITERS
@@ -103,64 +105,36 @@ class Intake:
         :class:`~shared.eventlog.model.LogUnavailable`; after the latter two, send the batch again.
         """
         self._may_accept()
-        told = UUID(bytes=digest[:16])
-        results: list[Result | None] = [None] * len(items)
+        work = _Batch(sender, batch, UUID(bytes=digest[:16]), received_at, items)
         known = may_repeat
         for _ in range(_ROUNDS_MAX):
-            pieces: dict[tuple[str, str], int] = {}
             if known:
-                await self._recall(sender, batch, told, items, results, pieces)
-            left = [n for n, result in enumerate(results) if result is None]
-            if await self._commit(sender, batch, told, items, left, received_at, results, pieces):
-                return _receipt(batch, results)
+                await self._recall(work)
+            if await self._commit(work):
+                return work.receipt()
             # Somebody accepted a part of this batch at the same moment: their receipt holds, ask it.
             known = True
         raise AssertionError(f"batch {batch!r} found neither its receipts nor room for them")
 
-    async def _recall(
-        self,
-        sender: Sender,
-        batch: str,
-        told: UUID,
-        items: Sequence[Fact | Rejected],
-        results: list[Result | None],
-        pieces: dict[tuple[str, str], int],
-    ) -> None:
-        """Fill in what stored receipts say, and count the pieces that are taken."""
+    async def _recall(self, work: _Batch) -> None:
+        """Take from stored receipts what they say."""
+        sender = work.sender
         async with tenant_transaction(self._pool, sender.tenant) as connection:
-            rows = await store.receipts(connection, sender.tenant, sender.scope, batch)
-            if any(row.digest != told for row in rows):
-                raise BatchIdReused(batch)
+            rows = await store.receipts(connection, sender.tenant, sender.scope, work.id)
+            if any(row.digest != work.digest for row in rows):
+                raise BatchIdReused(work.id)
             for row in rows:
-                pieces[row.topic, row.source] = max(pieces.get((row.topic, row.source), 0), row.piece + 1)
-                found = await store.places(connection, row.topic, _ids(row, items)) if row.topic else {}
+                work.taken.setdefault((row.topic, row.source), set()).add(row.piece)
+                places = await store.places(connection, row.topic, work.ids(row.indexes)) if row.topic else {}
                 for index, letter in zip(row.indexes, row.outcomes, strict=True):
-                    item = items[index]
-                    place = found.get(item.draft.id_hash) if isinstance(item, Fact) else None
-                    results[index] = _result(letter, place, sender, batch, index, item)
+                    item = work.items[index]
+                    work.settle(index, letter, places.get(item.draft.id_hash) if isinstance(item, Fact) else None)
 
-    async def _commit(
-        self,
-        sender: Sender,
-        batch: str,
-        told: UUID,
-        items: Sequence[Fact | Rejected],
-        left: Sequence[int],
-        received_at: datetime,
-        results: list[Result | None],
-        pieces: dict[tuple[str, str], int],
-    ) -> bool:
-        """Accept the items ``left``; False if a receipt turned up meanwhile (then some results may be missing)."""
-        units: list[tuple[str, Any]] = []
-        for (topic, source), indexes in _grouped(items, left).items():
-            for piece, part in enumerate(_pieces(items, indexes), pieces.get((topic, source), 0)):
-                chosen: list[Any] = [items[n] for n in part]
-                unit = (
-                    UnitOfFacts(sender, batch, told, source, piece, part, chosen)
-                    if topic
-                    else self._unit_of_rejects(sender, batch, told, source, piece, part, chosen, received_at)
-                )
-                units.append((topic, unit))
+    async def _commit(self, work: _Batch) -> bool:
+        """Accept what has no result yet; False if a receipt turned up meanwhile (then some are still missing)."""
+        units = [
+            (topic, self._unit(work, topic, source, piece, part)) for topic, source, piece, part in work.unsettled()
+        ]
         # Each by itself, and all of them waited for: afterwards every piece is ours or somebody else's, none under way.
         answers = await asyncio.gather(
             *(self._commits(topic).commit([unit]) for topic, unit in units), return_exceptions=True
@@ -173,35 +147,25 @@ class Intake:
                 raise answer
             else:
                 for index, (letter, place) in zip(unit.indexes, answer[0], strict=True):
-                    results[index] = _result(letter, place, sender, batch, index, items[index])
+                    work.settle(index, letter, place)
         return complete
 
     def _commits(self, topic: str) -> Any:
         return self._facts[topic] if topic else self._rejects
 
-    def _unit_of_rejects(
-        self,
-        sender: Sender,
-        batch: str,
-        told: UUID,
-        source: str,
-        piece: int,
-        indexes: Sequence[int],
-        rejects: Sequence[Rejected],
-        received_at: datetime,
-    ) -> UnitOfRejects:
+    def _unit(self, work: _Batch, topic: str, source: str, piece: int, indexes: Sequence[int]) -> Any:
+        chosen: list[Any] = [work.items[n] for n in indexes]
+        if topic:
+            return UnitOfFacts(work.sender, work.id, work.digest, source, piece, indexes, chosen)
+        tenant = work.sender.tenant
         sealed = [
-            seal(
-                self._master,
-                sender.tenant,
-                quarantine_id(sender.tenant, sender.scope, batch, index),
-                reject.item,
-                self._random,
-            )
-            for index, reject in zip(indexes, rejects, strict=True)
+            seal(self._master, tenant, work.quarantine_id(index), reject.item, self._random)
+            for index, reject in zip(indexes, chosen, strict=True)
         ]
-        faults = [orjson.dumps([tuple(fault) for fault in reject.faults]) for reject in rejects]
-        return UnitOfRejects(sender, batch, told, source, piece, received_at, indexes, rejects, sealed, faults)
+        faults = [orjson.dumps([tuple(fault) for fault in reject.faults]) for reject in chosen]
+        return UnitOfRejects(
+            work.sender, work.id, work.digest, source, piece, work.received_at, indexes, chosen, sealed, faults
+        )
 
     def _appending(self, topic: str) -> Any:
         async def execute(units: Sequence[UnitOfFacts]) -> list[list[store.Answer]]:
@@ -216,13 +180,67 @@ class Intake:
         return [[("q", None)] * unit.records for unit in units]
 
 
-def _grouped(items: Sequence[Fact | Rejected], indexes: Iterable[int]) -> dict[tuple[str, str], list[int]]:
-    """Which items go together: by topic (none for rejects) and source."""
-    grouped: dict[tuple[str, str], list[int]] = {}
-    for n in indexes:
-        item = items[n]
-        grouped.setdefault((item.draft.topic if isinstance(item, Fact) else "", item.source), []).append(n)
-    return grouped
+@dataclass
+class _Batch:
+    """A batch that is being accepted: what is known of each item, and which pieces have their receipt."""
+
+    sender: Sender
+    id: str
+    digest: UUID
+    received_at: datetime
+    items: Sequence[Fact | Rejected]
+    results: list[Result | None] = field(init=False)
+    taken: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.items)
+
+    def ids(self, indexes: Sequence[int]) -> list[UUID]:
+        """The identities of those items that are facts."""
+        return [item.draft.id_hash for item in (self.items[n] for n in indexes) if isinstance(item, Fact)]
+
+    def quarantine_id(self, index: int) -> UUID:
+        return quarantine_id(self.sender.tenant, self.sender.scope, self.id, index)
+
+    def settle(self, index: int, letter: str, place: Place | None) -> None:
+        """Note what became of an item."""
+        item = self.items[index]
+        if letter in "sd":
+            self.results[index] = Result(_OUTCOMES[letter], place)
+        else:
+            faults = item.faults if isinstance(item, Rejected) else (CONFLICT,)
+            self.results[index] = Result(_OUTCOMES[letter], place, self.quarantine_id(index), faults)
+
+    def unsettled(self) -> Iterator[tuple[str, str, int, list[int]]]:
+        """What is to be handed in: topic (none for rejects), source, piece, indexes.
+
+        A piece is a function of the whole batch, not of what is left of it, so that whoever hands in the same items
+        meets the same receipt. Only where a release or a day later an item is judged otherwise than its neighbours
+        were does a piece have a part left over; that part gets a number of its own.
+        """
+        groups: dict[tuple[str, str], list[int]] = {}
+        for n, item in enumerate(self.items):
+            groups.setdefault((item.draft.topic if isinstance(item, Fact) else "", item.source), []).append(n)
+        for key, indexes in groups.items():
+            taken, parts = self.taken.get(key, set()), list(_pieces(self.items, indexes))
+            spare = count(max([len(parts), *(piece + 1 for piece in taken)]))
+            for piece, part in enumerate(parts):
+                left = [n for n in part if self.results[n] is None]
+                if left:
+                    whole = len(left) == len(part) and piece not in taken
+                    yield *key, piece if whole else next(spare), left
+
+    def receipt(self) -> Receipt:
+        whole = [result for result in self.results if result is not None]
+        assert len(whole) == len(self.items), "every item of a batch has a result"
+        outcomes = [result.outcome for result in whole]
+        return Receipt(
+            self.id,
+            stored=outcomes.count("stored"),
+            duplicate=outcomes.count("duplicate"),
+            quarantined=outcomes.count("quarantined"),
+            results=whole,
+        )
 
 
 def _pieces(items: Sequence[Fact | Rejected], indexes: Sequence[int]) -> Iterator[list[int]]:
@@ -239,30 +257,6 @@ def _pieces(items: Sequence[Fact | Rejected], indexes: Sequence[int]) -> Iterato
         size += more
     if part:
         yield part
-
-
-def _ids(row: ReceiptRow, items: Sequence[Fact | Rejected]) -> list[UUID]:
-    return [item.draft.id_hash for item in (items[n] for n in row.indexes) if isinstance(item, Fact)]
-
-
-def _result(letter: str, place: Place | None, sender: Sender, batch: str, index: int, item: Fact | Rejected) -> Result:
-    if letter in "sd":
-        return Result(_OUTCOMES[letter], place)
-    faults = item.faults if isinstance(item, Rejected) else (CONFLICT,)
-    return Result(_OUTCOMES[letter], place, quarantine_id(sender.tenant, sender.scope, batch, index), faults)
-
-
-def _receipt(batch: str, results: Sequence[Result | None]) -> Receipt:
-    assert all(results), "every item of a batch has a result"
-    whole = [result for result in results if result is not None]
-    outcomes = [result.outcome for result in whole]
-    return Receipt(
-        batch,
-        stored=outcomes.count("stored"),
-        duplicate=outcomes.count("duplicate"),
-        quarantined=outcomes.count("quarantined"),
-        results=whole,
-    )
 
 
 def digest_of(body: bytes) -> bytes:

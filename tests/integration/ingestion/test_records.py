@@ -153,6 +153,38 @@ async def test_a_bulk_batch_is_accepted_in_pieces_and_answered_whole(ingestion: 
     assert (await ingestion.send(batch, **key)).json() == first.json()
 
 
+async def forget(ingestion: Ingestion, condition: str) -> None:
+    """As if these receipts had never been committed (their records are duplicates then)."""
+    await ingestion.rows(f"DELETE FROM ingestion.receipt WHERE tenant = $1 AND {condition}", ingestion.tenant)
+
+
+async def test_a_piece_is_a_function_of_the_batch_not_of_what_is_left(ingestion: Ingestion) -> None:
+    """So whoever hands in the same items, and whichever pieces came first, no item has two receipts."""
+    batch = [usage(n) for n in range(2_500)]
+    key = {"Idempotency-Key": "bulk"}
+    first = await ingestion.send(batch, **key)
+    await forget(ingestion, "piece = 0")
+    again = await ingestion.send(batch, **key)
+    assert sums(again.json()) == (2_500, 1_500, 1_000, 0)
+    assert [told["place"] for told in again.json()["records"]] == [told["place"] for told in first.json()["records"]]
+    rows = await ingestion.of("ingestion.receipt", "piece, indexes")
+    assert [row["piece"] for row in rows] == [0, 1, 2]
+    assert sorted(index for row in rows for index in row["indexes"]) == list(range(2_500))
+
+
+async def test_an_item_judged_otherwise_the_second_time_gets_a_piece_of_its_own(ingestion: Ingestion) -> None:
+    now = ingestion.parts.clock.now()
+    batch = [usage(1), usage(2, time=(now + timedelta(hours=30)).isoformat())]
+    key = {"Idempotency-Key": "early"}
+    assert sums((await ingestion.send(batch, **key)).json()) == (2, 1, 0, 1)
+    await forget(ingestion, "topic = ''")
+    ingestion.clock.fixed = now + timedelta(hours=12)
+    for _ in range(2):
+        assert sums((await ingestion.send(batch, **key)).json()) == (2, 2, 0, 0)
+    rows = await ingestion.of("ingestion.receipt", "topic, piece, indexes")
+    assert [tuple(row) for row in rows] == [("usage", 0, [0]), ("usage", 1, [1])]
+
+
 async def test_a_batch_of_large_items_is_accepted_in_pieces_that_fit_the_log(ingestion: Ingestion) -> None:
     tags = ["x" * 300] * 50
     large = [

@@ -13,24 +13,24 @@ another, as an invoice line does whose product is corrected, and only draws in s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from services.matching.expand import SHARED, Key, cause_order
-from services.matching.inputs import Month, read_hiding, read_identifiers, read_month, read_snapshot
+from services.matching.inputs import Month, Reading, read_hiding, read_identifiers, read_month, read_snapshot
 from services.matching.store import PENDING, Drawn, rests_on_absence, write
 from shared.reconciliation.compare import draw_group
 from shared.reconciliation.unmapped import draw_unmapped
 from shared.reconciliation.verdict import Verdict
-from shared.runtime.clock import Clock
 
 UNIT_GROUPS_MAX = 50
 """Groups of one client's month, or identifiers, drawn in one transaction."""
-WAIT_MS_MIN, WAIT_MS_MAX, WAIT_TIMES_DRAW = 100, 10_000, 20
-"""A change of a group waits for others this long: so a group that takes long to draw cannot eat a core."""
+WAIT_MS_MIN, WAIT_MS_MAX, WAIT_MS_PER_ROW = 100, 10_000, 0.2
+"""How long a change of a group waits for others: 20 times what it takes to draw it, at some 10 microseconds a row, so
+that a group of many rows cannot eat a core. By rows and not by a clock: on a busy machine every draw takes long."""
 _IN_THREAD = 20
 """So many groups are drawn beside the event loop, which has heartbeats to send."""
 
@@ -74,15 +74,13 @@ UPDATE matching.due_key SET ready_at = clock_timestamp() + $5
 class Comparer:
     """Draws due groups, one unit a step. Any number of them may run, in one process or several."""
 
-    def __init__(self, pool: Any, clock: Clock, appended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pool: Any, appended: Callable[[], None] = lambda: None) -> None:
         self._pool = pool
-        self._clock = clock
         self._appended = appended
 
     async def step(self, patience: timedelta = timedelta()) -> int:
         """Draw one unit; how many groups were drawn, 0 if nothing is due. ``patience``: wait so much longer than the
         groups' own wait, for whatever else is about to come."""
-        began = self._clock.monotonic()
         async with self._pool.acquire() as a:
             unit: Key | None = None
             try:
@@ -93,8 +91,7 @@ class Comparer:
                     if not causes:
                         return 1
                     drawn = await self._draw(unit, causes)
-                    groups = max(1, len(drawn.verdicts))
-                    await _pace(a, causes, (self._clock.monotonic() - began) * 1000 / groups)
+                    await _pace(a, drawn)
                     appended = await write(a, drawn)
             except (ArithmeticError, LookupError, ValueError, TypeError, AssertionError) as error:
                 # A defect: this unit must not keep the others from being drawn.
@@ -108,16 +105,18 @@ class Comparer:
 
     async def _draw(self, unit: Key, causes: Mapping[Key, str]) -> Drawn:
         async with (
-            self._pool.acquire() as b,
-            b.transaction(isolation="repeatable_read", readonly=True),
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
         ):
+            b = Reading(connection)
             snapshot = await read_snapshot(b, unit.tenant)
             if snapshot.incomplete:
-                return Drawn(unit, snapshot, causes, {})
+                return Drawn(unit, snapshot, causes, {}, 0)
             if unit.level != "client":
                 found = await read_identifiers(b, snapshot, unit.level, list(causes))
                 verdicts = {key: None if inputs is None else draw_unmapped(inputs) for key, inputs in found.items()}
-                return Drawn(unit, snapshot, causes, verdicts)
+                names = {key: inputs.name for key, inputs in found.items() if inputs is not None}
+                return Drawn(unit, snapshot, causes, verdicts, b.rows, names=names)
             wanted = [key.item for key in causes if key.level == "product"]
             month = await read_month(b, snapshot, unit.owner, unit.month, wanted)
             products = sorted(month.known_products.union(wanted)) if month.unanswered else wanted
@@ -126,7 +125,7 @@ class Comparer:
             if absent:
                 await read_hiding(b, month, absent)
                 verdicts |= await _draw_products(unit, month, absent)
-        return Drawn(unit, snapshot, causes, verdicts, month)
+        return Drawn(unit, snapshot, causes, verdicts, b.rows, month)
 
 
 class CannotDraw(Exception):
@@ -190,18 +189,20 @@ UPDATE matching.compare_key k SET wait_ms = $6
    AND k.wait_ms <> $6"""
 
 
-def wait_ms(draw_ms: float) -> int:
+def wait_ms(rows: float) -> int:
     """How long a group waits after a change: by powers of two, so that the row is seldom written.
 
-    >>> wait_ms(3), wait_ms(9), wait_ms(5000)
+    >>> wait_ms(30), wait_ms(800), wait_ms(1_000_000)
     (100, 200, 10000)
     """
     wait = WAIT_MS_MIN
-    while wait < min(WAIT_TIMES_DRAW * draw_ms, WAIT_MS_MAX):
+    while wait < min(WAIT_MS_PER_ROW * rows, WAIT_MS_MAX):
         wait *= 2
     return min(wait, WAIT_MS_MAX)
 
 
-async def _pace(a: Any, keys: Iterable[Key], draw_ms: float) -> None:
+async def _pace(a: Any, drawn: Drawn) -> None:
     """Before the write, whose append must be the last statement."""
-    await a.execute(_PACE, *zip(*keys, strict=True), wait_ms(draw_ms))
+    # The names that identifiers are compared with are read once and used for each of them.
+    groups = 1 if drawn.month is None else max(1, len(drawn.verdicts))
+    await a.execute(_PACE, *zip(*drawn.causes, strict=True), wait_ms(drawn.rows / groups))

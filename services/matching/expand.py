@@ -226,8 +226,11 @@ async def _whole_meters(step: _Step, dues: Sequence[Due]) -> None:
             step.found.key(Key(step.tenant, level, owner, month, item), pairs[owner, item])
 
 
+# An identifier that has a target, or an exclusion without an end, has no group of its own.
 _NEW_METERS = """
-SELECT m.meter, m.source, m.account, m.sku, matching.known(a.value, $3), matching.known(s.value, $3)
+SELECT m.meter, m.source, m.account, m.sku, matching.known(a.value, $3), matching.known(s.value, $3),
+       a.value IS NULL OR a.value -> 'excluded' ->> 'until' IS NOT NULL,
+       s.value IS NULL OR s.value -> 'excluded' ->> 'until' IS NOT NULL
   FROM matching.meter m
   LEFT JOIN matching.cell a ON (a.tenant, a.kind, a.key) = ($1, 'mapping', ARRAY['account', m.source, m.account])
   LEFT JOIN matching.cell s ON (s.tenant, s.kind, s.key) = ($1, 'mapping', ARRAY['sku', m.source, m.sku])
@@ -242,17 +245,18 @@ async def _new_meters(step: _Step, dues: Sequence[Due]) -> None:
     """A meter that was never seen: its identifiers if nobody mapped them, and where usage may hide under them."""
     await _whole_meters(step, dues)
     causes = {due.meter: due.cause for due in dues}
-    unmapped: dict[tuple[str, str, str], str] = {}
     hiding: dict[tuple[str, str, str], str] = {}
-    for meter, source, account, sku, account_known, sku_known in await step.fetch(
-        _NEW_METERS, list(causes), step.calendar.as_of
-    ):
+    rows = await step.fetch(_NEW_METERS, list(causes), step.calendar.as_of)
+    for meter, source, account, sku, account_known, sku_known, account_open, sku_open in rows:
+        cause = causes[meter]
+        if account_open:
+            step.identifier("account", source, account, cause)
+        if sku_open:
+            step.identifier("sku", source, sku, cause)
         if not account_known:
-            unmapped["account", source, account] = hiding["sku", source, sku] = causes[meter]
+            hiding["sku", source, sku] = cause
         if not sku_known:
-            unmapped["sku", source, sku] = hiding["account", source, account] = causes[meter]
-    for identifier, cause in unmapped.items():
-        step.identifier(*identifier, cause)
+            hiding["account", source, account] = cause
     await _hidden_under(step, hiding)
 
 
@@ -268,20 +272,20 @@ async def _hidden_under(step: _Step, identifiers: Mapping[tuple[str, str, str], 
 
 
 # --- identifiers and mappings ------------------------------------------------------------------------------------
-_KNOWN = """
+_OPEN = """
 SELECT i.kind, i.source, i.key
   FROM unnest($2::text[], $3::text[], $4::text[]) AS i(kind, source, key)
   LEFT JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'mapping', ARRAY[i.kind, i.source, i.key])
- WHERE NOT matching.known(c.value, $5)"""
+ WHERE c.value IS NULL OR c.value -> 'excluded' ->> 'until' IS NOT NULL"""
 _METERS_OF = """
 SELECT m.meter, m.source, m.account, m.sku FROM matching.meter m
  WHERE m.tenant = $1 AND m.source = $2 AND {} = $3"""
 
 
 async def _identifiers(step: _Step, dues: Sequence[Due]) -> None:
-    """New names and charges: they matter only while nobody has mapped the identifier."""
+    """New names and charges: they matter only while nobody has mapped the identifier (for good)."""
     causes = {due.key: due.cause for due in dues}
-    for kind, source, key in await step.fetch(_KNOWN, *zip(*causes, strict=True), step.calendar.as_of):
+    for kind, source, key in await step.fetch(_OPEN, *zip(*causes, strict=True)):
         step.identifier(kind, source, key, causes[kind, source, key])
 
 
@@ -424,11 +428,26 @@ SELECT DISTINCT r.source, r.target FROM matching.route r
  WHERE r.tenant = $1 AND r.kind = 'sku' AND r.source = ANY ($2::text[]) AND r.share IS NOT NULL"""
 
 
+# Groups with a gauge that nobody observed within a month (a day of either edge may be another month's, by the zone).
+_CARRIED = """
+SELECT DISTINCT g.n, ra.target, g.month, rs.target
+  FROM unnest($2::int[], $3::text[], $4::date[]) AS g(n, source, month)
+  JOIN matching.meter m ON m.tenant = $1 AND m.source = g.source AND m.kind = 'gauge'
+  JOIN matching.route ra ON (ra.tenant, ra.kind, ra.source, ra.key) = ($1, 'account', m.source, m.account)
+  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
+ WHERE ra.share IS NOT NULL AND rs.share IS NOT NULL
+   AND EXISTS (SELECT FROM matching.slot b WHERE b.meter = m.meter AND b.day <= g.month + 1)
+   AND NOT EXISTS (SELECT FROM matching.slot i WHERE i.meter = m.meter AND i.day > g.month + 1
+                      AND i.day < (g.month + interval '1 month')::date - 1)"""
+
+
 async def _feeds(step: _Step, dues: Sequence[Due]) -> None:
-    """A span is complete: whatever waited for the absence of usage in it."""
+    """A span is complete: whatever waited for the absence of usage in it, and levels that are carried into a month
+    whose start it reaches (shared.reconciliation.sides: they need a witness)."""
     products = _pairs(await step.fetch(_SUPPLIED, [due.key[0] for due in dues]))
     resting = await step.fetch(_RESTING, [], list({one for of_source in products.values() for one in of_source}))
-    for due in dues:
+    starts: list[tuple[int, str, date]] = []
+    for n, due in enumerate(dues):
         assert due.first_at is not None
         assert due.last_at is not None
         # A client's zone moves the edges by less than a day.
@@ -437,6 +456,9 @@ async def _feeds(step: _Step, dues: Sequence[Due]) -> None:
         for owner, month, item in resting:
             if item in supplied and month <= last and month_of(month).end >= first:
                 step.found.group(step.tenant, owner, month, item, due.cause)
+        starts += [(n, due.key[0], period.start) for period in months(first, last) if period.start >= first]
+    for n, client, month, product in await step.fetch(_CARRIED, *zip(*starts, strict=True)) if starts else ():
+        step.found.group(step.tenant, client, month, product, dues[n].cause)
 
 
 _OWNERS_OF_GROUPS = "SELECT DISTINCT k.owner FROM matching.compare_key k WHERE k.tenant = $1 AND k.level = 'client'"

@@ -44,6 +44,22 @@ EXCLUDED_MAX = 100
 _DAY = timedelta(days=1)
 
 
+class Reading:
+    """A snapshot's connection that counts the rows it gave: what a draw costs, whatever else the machine is doing."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.rows = 0
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> Any:
+        return await self._connection.fetchrow(sql, *arguments)
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        rows: list[Any] = await self._connection.fetch(sql, *arguments)
+        self.rows += len(rows)
+        return rows
+
+
 # --- the snapshot ------------------------------------------------------------------------------------------------
 # Dead letters of a tenant, and those so unreadable that nobody knows whose they are.
 _HEAD = """
@@ -80,7 +96,7 @@ class Snapshot:
         return self.basis.as_of
 
 
-async def read_snapshot(b: Any, tenant: str) -> Snapshot:
+async def read_snapshot(b: Reading, tenant: str) -> Snapshot:
     """The first question of a snapshot's transaction: every later one answers of the same moment."""
     epoch, floor, cut, excluded, settings, as_of, first_day = await b.fetchrow(
         _HEAD, tenant, CONSUMER, list(TOPICS), EXCLUDED_MAX + 1
@@ -210,7 +226,7 @@ SELECT m.meter, s.record, s.record_type
     ORDER BY x.record COLLATE "C" LIMIT 20) s"""
 _MANY = 1_000
 
-# The products, the sources that supply them, and what these have declared complete of the month.
+# The products, the sources that supply them, and what these have declared complete of the month or up to its start.
 _SUPPLY = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
        NULL AS target
@@ -221,7 +237,7 @@ SELECT 'supply', ARRAY[r.source], c.rank_at, c.rank_run, c.rank_content, c.value
        c.record, r.target
   FROM matching.route r
   LEFT JOIN matching.cell c ON c.tenant = $1 AND c.kind = 'feed' AND c.source = r.source
-   AND (c.value ->> 'covers_to')::timestamptz > $3 AND (c.value ->> 'covers_from')::timestamptz < $4
+   AND (c.value ->> 'covers_to')::timestamptz >= $3 AND (c.value ->> 'covers_from')::timestamptz < $4
  WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($2) AND r.share IS NOT NULL"""
 
 # Where missing usage may hide (GroupInputs.unmapped).
@@ -361,7 +377,7 @@ class Month:
         return self.period in views.months_touched(service.start, last, self.snapshot.as_of)
 
 
-async def read_month(b: Any, snapshot: Snapshot, client_id: str, month: date, products: Sequence[str]) -> Month:
+async def read_month(b: Reading, snapshot: Snapshot, client_id: str, month: date, products: Sequence[str]) -> Month:
     """A client's month for ``products``; for all that it has anything of, where the level above them would speak."""
     tenant, period = snapshot.tenant, month_of(month)
     documents, waiting = await _documents(b, tenant, client_id, period)
@@ -386,7 +402,7 @@ async def read_month(b: Any, snapshot: Snapshot, client_id: str, month: date, pr
     return read
 
 
-async def read_hiding(b: Any, month: Month, products: Sequence[str]) -> None:
+async def read_hiding(b: Reading, month: Month, products: Sequence[str]) -> None:
     """Adds, for some products, the identifiers under which their usage may hide."""
     rows = await b.fetch(_HIDING, month.snapshot.tenant, month.client.id, list(products), month.snapshot.as_of)
     for product, kind, source, key in rows:
@@ -394,7 +410,7 @@ async def read_hiding(b: Any, month: Month, products: Sequence[str]) -> None:
 
 
 async def _documents(
-    b: Any, tenant: str, client: str, period: Period
+    b: Reading, tenant: str, client: str, period: Period
 ) -> tuple[list[views.Document], list[views.Incomplete]]:
     """The documents that concern a client's month: those that count (still without lines), and those that wait."""
     headers: list[Cell] = []
@@ -412,7 +428,7 @@ async def _documents(
 
 
 async def _with_lines(
-    b: Any, tenant: str, documents: Sequence[views.Document], products: list[str] | None
+    b: Reading, tenant: str, documents: Sequence[views.Document], products: list[str] | None
 ) -> list[views.Document]:
     if not documents:
         return []
@@ -428,7 +444,7 @@ async def _with_lines(
 
 
 async def _measured(
-    b: Any, tenant: str, client: str, products: list[str] | None, start: datetime, end: datetime
+    b: Reading, tenant: str, client: str, products: list[str] | None, start: datetime, end: datetime
 ) -> tuple[dict[str, list[Measured]], dict[str, list[datetime]]]:
     """Product -> its meters in ``[start, end)``, and the last instants of its gauges."""
     rows = await b.fetch(_METERS, tenant, client, products, start, end, *_whole_days(start, end))
@@ -519,7 +535,7 @@ _NAMES_OF = {"account": _NAMES.format(id="c.client"), "sku": _NAMES.format(id="c
 
 
 async def read_identifiers(
-    b: Any, snapshot: Snapshot, kind: str, keys: Sequence[Key]
+    b: Reading, snapshot: Snapshot, kind: str, keys: Sequence[Key]
 ) -> Mapping[Key, UnmappedInputs | None]:
     """The inputs of identifiers of one kind; ``None`` for one that nothing bears any more."""
     tenant = snapshot.tenant

@@ -37,6 +37,19 @@ WITH due AS (
 DELETE FROM matching.wake w USING due d
  WHERE (w.tenant, w.level, w.owner, w.month, w.item) = (d.tenant, d.level, d.owner, d.month, d.item)
 RETURNING w.tenant, w.level, w.owner, w.month, w.item, d.cause"""
+# An identifier that is shown by another name than the one that now has the greatest rank. Any number of partitions may
+# name it, and none sees what another is about to commit; so this looks at what stands. What is due already is left.
+_RENAME = """
+SELECT d.tenant, d.level, d.owner, d.month, d.item, n.cause
+  FROM matching.drawn d
+ CROSS JOIN LATERAL (
+   SELECT a.name, a.cause FROM matching.name a
+    WHERE (a.tenant, a.kind, a.source, a.key) = (d.tenant, d.level, d.owner, d.item)
+    ORDER BY a.rank_at DESC, a.rank_run DESC, a.name LIMIT 1) n
+ WHERE d.level IN ('account', 'sku') AND d.state = 'break' AND n.name IS DISTINCT FROM d.name
+   AND NOT EXISTS (SELECT FROM matching.due_key k
+                    WHERE (k.tenant, k.level, k.owner, k.month, k.item) = (d.tenant, d.level, d.owner, d.month, d.item))
+ LIMIT $1"""
 
 
 class Resolver:
@@ -73,6 +86,13 @@ class Resolver:
                     found.later(key.tenant, "mapping", None, (key.level, key.owner, key.item), cause)
             await _put_back(tx, found)
             await mark(tx, found.keys)
+        return len(keys)
+
+    async def rename(self) -> int:
+        """Open identifiers whose name is another than the one shown; how many there were."""
+        async with self._pool.acquire() as tx, tx.transaction():
+            keys = {Key(*row[:5]): row[5] for row in await tx.fetch(_RENAME, CLAIM_ROWS_MAX)}
+            await mark(tx, keys)
         return len(keys)
 
 

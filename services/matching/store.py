@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -49,7 +49,11 @@ class Drawn:
     snapshot: Snapshot
     causes: Mapping[Key, str]
     verdicts: dict[Key, Verdict | None]
+    rows: int
+    """Read for it."""
     month: Month | None = None
+    names: Mapping[Key, str | None] = field(default_factory=dict)
+    """What their vendors call the identifiers."""
 
     def cause(self, key: Key) -> str:
         """What made a group due; one that was drawn with the others has theirs."""
@@ -70,9 +74,9 @@ async def write(a: Any, drawn: Drawn) -> bool:
         return False
     before = await _before(a, drawn)
     _draw_level(drawn, before)
-    written = {key: _Written.of(verdict) for key, verdict in drawn.verdicts.items()}
+    written = {key: _Written.of(verdict, drawn.names.get(key)) for key, verdict in drawn.verdicts.items()}
     drafts = await _write_streams(a, drawn, before, written)
-    await _write_groups(a, {key: one for key, one in written.items() if one.digest != before.digest(key)})
+    await _write_groups(a, drawn, {key: one for key, one in written.items() if one.digest != before.digest(key)})
     outcomes = await append_in(a, drafts, drawn.snapshot.floor)
     for draft, outcome in zip(drafts, outcomes, strict=True):
         if outcome.verdict is not Outcome.STORED:
@@ -90,12 +94,12 @@ class _Written:
     """``None``: no row."""
 
     @classmethod
-    def of(cls, verdict: Verdict | None) -> _Written:
+    def of(cls, verdict: Verdict | None, name: str | None) -> _Written:
         if verdict is None:
             return cls(None, {}, None)
         bodies = {one.stream_key: one.body.model_dump(mode="json", exclude_defaults=True) for one in verdict.breaks}
         figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
-        rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed)
+        rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed, name)
         content = [*figures, *rest, _waiting(verdict), [[list(key), body] for key, body in bodies.items()]]
         return cls(verdict, bodies, sha256(canonical(content)).hexdigest()[:32])
 
@@ -274,14 +278,15 @@ def _draft(tenant: str, change: Change, basis: Basis, cause: str) -> Draft:
 _KEEP = """
 INSERT INTO matching.drawn AS d
   (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, broken, currency, owed, waiting,
-   rests_on_absence, digest)
+   rests_on_absence, digest, name)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
                      $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::text[], $13::boolean[],
-                     $14::jsonb[], $15::boolean[], $16::text[])
+                     $14::jsonb[], $15::boolean[], $16::text[], $17::text[])
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
   explained_by = excluded.explained_by, broken = excluded.broken, currency = excluded.currency, owed = excluded.owed,
-  waiting = excluded.waiting, rests_on_absence = excluded.rests_on_absence, digest = excluded.digest"""
+  waiting = excluded.waiting, rests_on_absence = excluded.rests_on_absence, digest = excluded.digest,
+  name = excluded.name"""
 _FORGET = """
 DELETE FROM matching.drawn d USING unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[])
        AS k(tenant, level, owner, month, item)
@@ -296,14 +301,15 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[],
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET on_date = excluded.on_date"""
 
 
-async def _write_groups(a: Any, differing: Mapping[Key, _Written]) -> None:
+async def _write_groups(a: Any, drawn: Drawn, differing: Mapping[Key, _Written]) -> None:
     """The rows of the groups, and the dates that they wait for."""
     kept = {key: one for key, one in differing.items() if one.verdict is not None}
     wakes = [(*key, one.wakes_on) for key, one in kept.items() if one.wakes_on is not None]
     gone = [key for key, one in differing.items() if one.verdict is None]
     asleep = [key for key, one in differing.items() if one.verdict is None or one.wakes_on is None]
     if kept:
-        await a.execute(_KEEP, *zip(*(_group_row(key, one) for key, one in kept.items()), strict=True))
+        rows = [(*_group_row(key, one), drawn.names.get(key)) for key, one in kept.items()]
+        await a.execute(_KEEP, *zip(*rows, strict=True))
     if wakes:
         await a.execute(_WAKE_ON, *zip(*wakes, strict=True))
     if gone:

@@ -25,6 +25,8 @@ IDLE_S = 0.02
 """Between two looks for work, while there was some within the last second; ten times as long otherwise."""
 WAKE_EVERY_S = 0.25
 """Between two looks for dates that have come."""
+RENAME_EVERY_S = 2.0
+"""Between two looks for identifiers that are shown by an old name."""
 LOOK_EVERY_S = 0.5
 """Between two looks at how much is due."""
 ALIVE_S = 15.0
@@ -64,8 +66,8 @@ class Workers:
         self._clock = clock
         self._random = random
         self._resolver = Resolver(pool)
-        self._comparer = Comparer(pool, clock, appended)
-        self._counts = {"resolver": resolvers, "comparer": comparers, "waker": 1, "lookout": 1}
+        self._comparer = Comparer(pool, appended)
+        self._counts = {"resolver": resolvers, "comparer": comparers, "waker": 1, "renamer": 1, "lookout": 1}
         self._ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._alive_at: dict[str, float] = {}
@@ -81,6 +83,7 @@ class Workers:
             "resolver": self._resolve,
             "comparer": self._compare,
             "waker": self._wake,
+            "renamer": self._rename,
             "lookout": self._look,
         }
         for kind, count in self._counts.items():
@@ -131,6 +134,9 @@ class Workers:
 
     async def _wake(self) -> float | None:
         return None if await self._resolver.wake() else WAKE_EVERY_S
+
+    async def _rename(self) -> float | None:
+        return None if await self._resolver.rename() else RENAME_EVERY_S
 
     async def _look(self) -> float:
         raw, groups, late_s, behind = await self._pool.fetchrow(_LOOK, CONSUMER, _DUE_MAX)

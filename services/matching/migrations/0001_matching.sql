@@ -62,6 +62,7 @@ CREATE TABLE matching.name (
   rank_at   timestamptz NOT NULL,
   rank_run  bigint NOT NULL,
   name      text NOT NULL COLLATE "C",
+  cause     jsonb NOT NULL,
   PRIMARY KEY (tenant, kind, source, key, topic, partition)
 ) WITH (fillfactor = 70);
 
@@ -173,7 +174,7 @@ CREATE TABLE matching.compare_key (
   owner   text NOT NULL,
   month   date NOT NULL,
   item    text NOT NULL,
-  wait_ms int NOT NULL DEFAULT 100,   -- how long a change waits for others: 20 times the last draw, 100 ms to 10 s
+  wait_ms int NOT NULL DEFAULT 100,   -- how long a change waits for others: 100 ms to 10 s, by what the last draw read
   PRIMARY KEY (tenant, level, owner, month, item)
 ) WITH (fillfactor = 80);
 CREATE INDEX compare_key_item ON matching.compare_key (tenant, level, item, month);
@@ -222,12 +223,14 @@ CREATE TABLE matching.drawn (
   currency  text,
   owed      boolean NOT NULL,
   waiting   jsonb NOT NULL,    -- [{side, what, until}]
+  name      text,              -- of an identifier, at its vendor, as drawn
   rests_on_absence boolean NOT NULL,  -- a feed's completeness, or an identifier nobody mapped, may change it
   digest    text NOT NULL,     -- of the whole verdict: where it is the same, nothing is written
   PRIMARY KEY (tenant, level, owner, month, item),
   CHECK (billed - expected - explained - broken = 0)
 );
 CREATE INDEX drawn_absence ON matching.drawn (tenant, level, item) WHERE rests_on_absence;
+CREATE INDEX drawn_identifier ON matching.drawn (tenant, level, owner, item) WHERE level IN ('account', 'sku') AND state = 'break';
 CREATE INDEX drawn_owner ON matching.drawn (tenant, owner, month, item);
 CREATE INDEX drawn_state ON matching.drawn (tenant, level, state);
 

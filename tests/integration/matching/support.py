@@ -37,6 +37,15 @@ AT_ONCE = timedelta(hours=-1)
 """Patience of a test that does not want to wait for what else may come."""
 _BEHIND = """
 SELECT count(*) FROM matching.consumed c JOIN log.head h USING (topic, partition) WHERE c.position < h.position"""
+_BURIED = "buried by a test"
+# Sums that differ from the sum of their slots.
+_TOTALS = """
+SELECT t.meter, t.day, t.value, t.n, s.value, s.n
+  FROM (SELECT * FROM matching.total WHERE n <> 0 OR value <> 0) t
+  FULL JOIN (SELECT o.meter, o.day, sum(o.value) AS value, count(*) AS n
+               FROM matching.slot o JOIN matching.meter m USING (meter) WHERE m.kind = 'counter' GROUP BY 1, 2) s
+    USING (meter, day)
+ WHERE (t.value, t.n) IS DISTINCT FROM (s.value, s.n)"""
 _STAMP = b'"recordedat":"'
 
 
@@ -103,13 +112,38 @@ class Matching:
                 await asyncio.sleep(0.005)
         loop.stop()
         await folding
-        refused = await self.admin.fetch("SELECT * FROM matching.dead_letter WHERE reason = 'refused'")
+        refused = await self.admin.fetch("SELECT * FROM matching.dead_letter WHERE detail <> $1", _BURIED)
         assert not refused, refused
 
     async def settle(self) -> None:
         """Resolve and draw until nothing is due."""
-        while await self.resolver.step() or await self.resolver.wake() or await self.comparer.step(AT_ONCE):
+        resolver = self.resolver
+        while (
+            await resolver.step()
+            or await resolver.wake()
+            or await resolver.rename()
+            or await self.comparer.step(AT_ONCE)
+        ):
             pass
+
+    @asynccontextmanager
+    async def questions(self) -> AsyncIterator[list[str]]:
+        """The statements that the comparer sends meanwhile."""
+        sent: list[str] = []
+        pool = self.comparer._pool
+        self.comparer._pool = _Listening(pool, sent)
+        yield sent
+        self.comparer._pool = pool
+
+    async def bury(self, place: tuple[str, int, int], tenant: str) -> None:
+        """Open a dead letter."""
+        await self.admin.execute(
+            "INSERT INTO matching.dead_letter (consumer, topic, partition, position, tenant, reason, detail)"
+            " VALUES ('matching.fold', $1, $2, $3, $4, 'refused', $5)",
+            *place,
+            tenant,
+            _BURIED,
+        )
 
     async def run(self, records: Iterable[dict[str, Any]]) -> None:
         await self.feed(records)
@@ -142,7 +176,10 @@ class Matching:
 
     # --- what should be there ----------------------------------------------------------------------------------------
     async def check(self, tenant: str) -> None:
-        """The tables say what the oracle says of the whole log; so does the last record of each stream."""
+        """The tables say what the oracle says of the whole log; and nothing is left that would be due."""
+        for table in ("due", "due_key"):
+            assert not await self.admin.fetch(f"SELECT * FROM matching.{table}")
+        assert not await self.admin.fetch(_TOTALS)
         world = World().fold(await self.records())
         await self._check_groups(tenant, world.verdicts(tenant))
         rows = {tuple(orjson.loads(row["key"])): row for row in await self.verdicts(tenant)}
@@ -191,6 +228,20 @@ class Matching:
         return len(derived)
 
 
+class _Listening:
+    """A pool that notes what is asked through it."""
+
+    def __init__(self, pool: Any, sent: list[str]) -> None:
+        self._pool = pool
+        self._sent = sent
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            with connection.query_logger(lambda query: self._sent.append(query.query)):
+                yield connection
+
+
 def _key(tenant: str, group: Any) -> Key:
     if isinstance(group, Group):
         level = "client" if group.product == LEVEL else "product"
@@ -204,7 +255,7 @@ async def running(database: Database) -> AsyncIterator[Matching]:
     ingestion = await open_pool(database.login("ingestion_work"), name="ingestion", size=2)
     admin = await asyncpg.connect(database.admin)
     try:
-        yield Matching(pool, ingestion, admin, Resolver(pool), Comparer(pool, SystemClock()))
+        yield Matching(pool, ingestion, admin, Resolver(pool), Comparer(pool))
     finally:
         await admin.close()
         await ingestion.close()

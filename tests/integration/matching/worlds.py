@@ -33,6 +33,8 @@ class RandomBook:
         }  # fmt: skip
         while len(self.book.records) < size:
             random.choices(list(writers), list(writers.values()))[0]()
+            if random.random() < 0.03:
+                self.everything_complete()
 
     def shuffled(self) -> list[dict[str, Any]]:
         """The records in a random order that keeps each decision stream's own."""
@@ -47,6 +49,9 @@ class RandomBook:
     # --- one record or document each ---------------------------------------------------------------------------------
     def _pick(self, *choices: Any) -> Any:
         return self.random.choice(choices)
+
+    def _rarely(self, this: Any, otherwise: Any) -> Any:
+        return this if self.random.random() < 0.1 else otherwise
 
     def _asserted(self) -> datetime:
         return datetime(2026, 10, 1, tzinfo=UTC) + timedelta(hours=self.random.randrange(5))
@@ -78,6 +83,8 @@ class RandomBook:
     def map(self) -> None:
         kind = self._pick("account", "sku")
         key, targets = (self._pick(*ACCOUNTS), CLIENTS) if kind == "account" else (self._pick(*SKUS), PRODUCTS)
+        if kind == "sku" and self.random.random() < 0.6:
+            targets = (dict(zip(SKUS, PRODUCTS, strict=True))[key],)
         source = self._pick(*SOURCES)
         how = self.random.random()
         if how < 0.75:
@@ -102,7 +109,7 @@ class RandomBook:
 
     def usage(self) -> None:
         account, source = self._pick(*ACCOUNTS), self._pick(*SOURCES)
-        sku, kind = self._pick(("s-edr", "gauge"), ("s-mail", "gauge"), ("s-gib", "counter"), ("s-gib", "peak"))
+        sku, kind = self._pick(("s-edr", "gauge"), ("s-mail", "gauge"), *[("s-gib", "counter")] * 3, ("s-gib", "peak"))
         more: dict[str, Any] = {}
         time = self._instant()
         if kind != "gauge":
@@ -128,18 +135,20 @@ class RandomBook:
         )
 
     def line(self) -> None:
-        price = self._pick({"unit": "4.20"}, {"unit": "3"}, {"flat": "50"})
+        client, product = self._pick(*CLIENTS), self._pick(*PRODUCTS)
+        price = self._pick({"unit": "4.20"}, {"unit": "4.20"}, {"unit": "3"}, {"flat": "50"})
         self.book.line(
-            self._pick(*CLIENTS),
-            self._pick(*PRODUCTS),
-            self._pick("2024-03-01", "2026-08-01", "2026-09-01", "2026-10-01", "2026-10-15", "2026-12-01"),
+            client,
+            product,
+            self._pick("2024-03-01", "2026-08-01", "2026-08-01", "2026-09-01", "2026-10-15", "2026-12-01"),
             recurring=self._pick(None, ("5", "4.20"), ("7", "3"), ("1", "50")),
-            contract=self._pick("C-1", "C-2", "C-3", "C-4"),
+            # Mostly a line of its own, now and then one that moves between clients and products.
+            contract=f"C-{client}-{product}" if self.random.random() < 0.7 else self._pick("C-1", "C-2"),
             included=self._pick("0", "0", "1"),
             amended=self._pick(True, False),
             run=self.random.randrange(4),
-            currency=self._pick("EUR", "EUR", "EUR", "USD"),
-            until=self._pick(None, None, "2026-12-31"),
+            currency=self._rarely("USD", "EUR"),
+            until=self._pick(None, None, None, "2026-12-31"),
             **price,
         )
 
@@ -157,8 +166,8 @@ class RandomBook:
         start = self.random.randrange(len(MONTHS) - 1)
         months = 1 if self.random.random() < 0.8 else 2
         lines = [
-            (self._pick(*PRODUCTS), self._pick("1", "5", "7"), self._pick("4.20", "3", "50"))
-            for _ in range(self.random.randrange(4))
+            (product, self._pick("1", "5", "7"), self._pick("4.20", "4.20", "3", "50"))
+            for product in self.random.sample(PRODUCTS, self.random.randrange(4))
         ]
         kind = self._pick("invoice", "invoice", "invoice", "credit_note")
         if kind == "credit_note":
@@ -172,10 +181,10 @@ class RandomBook:
             kind=kind,
             send=self._pick(None, None, None, 1),
             corrects=f"INV-{self.random.randrange(self.invoices)}" if kind == "credit_note" else None,
-            currency=self._pick("EUR", "EUR", "EUR", "USD"),
-            digest=self._pick(None, None, None, None, "0" * 64),
+            currency=self._rarely("USD", "EUR"),
+            digest=self._rarely("0" * 64, None),
         )
-        if lines and self.random.random() < 0.3:
+        if lines and self.random.random() < 0.2:
             self._line_again(f"INV-{number}", version, lines[0])
 
     def _line_again(self, invoice: str, version: int, line: tuple[str, str, str]) -> None:
@@ -208,6 +217,10 @@ class RandomBook:
             currency=self._pick("EUR", "EUR", "USD"),
             account_name=self._pick(None, "Northwind", "Zephyr"),
         )
+
+    def everything_complete(self) -> None:
+        for source in SOURCES:
+            self.book.complete(MONTHS[0], MONTHS[-1], source=source)
 
     def complete(self) -> None:
         start = self.random.randrange(len(MONTHS) - 1)

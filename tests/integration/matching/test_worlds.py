@@ -1,0 +1,87 @@
+"""Whatever comes, in whatever order and however often the service is torn down: its tables say what the oracle says of
+the log, and every record that it wrote is what its basis gives."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from services.matching.workers import Workers
+from shared.reconciliation.world import World
+from shared.runtime.clock import SystemClock
+from tests.integration.matching.support import Matching, append
+from tests.integration.matching.worlds import RandomBook
+from tests.unit.reconciliation.book import TENANT
+
+_KILL = """
+SELECT count(pg_terminate_backend(pid)) FROM (
+  SELECT pid FROM pg_stat_activity
+   WHERE application_name = 'matching' AND datname = current_database() AND state <> 'idle'
+   ORDER BY random() LIMIT 1) a"""
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_after_every_few_records_the_tables_say_what_the_oracle_says(matching: Matching, seed: int) -> None:
+    book = RandomBook(Random(seed), 130)
+    records = book.shuffled()
+    while records:
+        few = book.random.randrange(1, 25)
+        await matching.run(records[:few])
+        await matching.check(TENANT)
+        records = records[few:]
+    assert await matching.replay(TENANT)
+
+
+@pytest.mark.parametrize("seed", range(100, 103))
+async def test_concurrent_members_that_are_killed_at_random_end_in_the_same_state(
+    matching: Matching, seed: int
+) -> None:
+    book = RandomBook(Random(seed), 150)
+    members = [matching.loop() for _ in range(3)]
+    folding = [asyncio.create_task(member.run()) for member in members]
+    ended = asyncio.Event()
+    killing = asyncio.create_task(_kill(matching, Random(seed), ended))
+    async with Workers(matching.pool, resolvers=2, comparers=3, clock=SystemClock(), random=Random(seed)) as workers:
+        records = book.shuffled()
+        while records:
+            few = book.random.randrange(1, 8)
+            await append(matching.ingestion, records[:few])
+            await asyncio.sleep(book.random.uniform(0, 0.1))
+            records = records[few:]
+        ended.set()
+        killed = await killing
+        await asyncio.sleep(0.3)
+    for member in members:
+        member.stop()
+    await asyncio.gather(*folding)
+    await matching.fold()
+    await matching.settle()
+    await matching.check(TENANT)
+    assert await matching.replay(TENANT)
+    assert workers.drawn
+    assert killed > 20
+
+
+async def _kill(matching: Matching, random: Random, ended: asyncio.Event) -> int:
+    """Terminate a busy backend of the service now and then; how many."""
+    killed = 0
+    while not ended.is_set():
+        await asyncio.sleep(random.uniform(0.01, 0.15))
+        killed += await matching.admin.fetchval(_KILL)
+    return killed
+
+
+def test_the_random_books_say_everything_that_can_come_apart() -> None:
+    """The proof of the proof: over the seeds above every code is drawn, and every kind of wait."""
+    codes, sides = set(), set()
+    for seed in range(8):
+        book = RandomBook(Random(seed), 130)
+        records = book.shuffled()
+        for upto in range(20, len(records), 15):
+            for verdict in World().fold(records[:upto]).verdicts(TENANT).values():
+                codes |= {one.body.code for one in verdict.breaks}
+                sides |= {waiting.side for waiting in verdict.waiting}
+    assert len(codes) == 9, codes
+    assert {"invoice", "invoice_lines", "usage_complete", "mapping", "partial_period", "price", "unit"} <= sides

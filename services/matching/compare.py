@@ -21,6 +21,7 @@ import structlog
 
 from services.matching.expand import SHARED, Key, cause_order
 from services.matching.inputs import Month, Reading, read_hiding, read_identifiers, read_month, read_snapshot
+from services.matching.resolver import DEFECTS
 from services.matching.store import PENDING, Drawn, rests_on_absence, write
 from shared.reconciliation.compare import draw_group
 from shared.reconciliation.unmapped import draw_unmapped
@@ -37,22 +38,28 @@ _IN_THREAD = 20
 _log = structlog.get_logger(__name__)
 
 # --- claiming ---------------------------------------------------------------------------------------------------------
+# LATERAL, so that a key is looked up for each due row whatever the statistics say, and only what is returned is locked.
 _CLAIM = """
 SELECT k.tenant, k.level, k.owner, k.month, k.item
-  FROM matching.compare_key k
-  JOIN (SELECT d.tenant, CASE d.level WHEN 'product' THEN 'client' ELSE d.level END AS level, d.owner, d.month,
+  FROM (SELECT d.tenant, CASE d.level WHEN 'product' THEN 'client' ELSE d.level END AS level, d.owner, d.month,
                CASE d.level WHEN 'product' THEN '*' ELSE d.item END AS item, min(d.ready_at) AS first
           FROM (SELECT * FROM matching.due_key WHERE ready_at < statement_timestamp() - $1::interval
                  ORDER BY ready_at LIMIT 500) d
-         GROUP BY 1, 2, 3, 4, 5) u USING (tenant, level, owner, month, item)
- ORDER BY u.first LIMIT 1 FOR UPDATE OF k SKIP LOCKED"""
+         GROUP BY 1, 2, 3, 4, 5 ORDER BY first) u
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.compare_key c
+    WHERE (c.tenant, c.level, c.owner, c.month, c.item) = (u.tenant, u.level, u.owner, u.month, u.item)
+      FOR UPDATE SKIP LOCKED) k
+ LIMIT 1"""
 _CLAIM_MORE = """
 SELECT k.tenant, k.level, k.owner, k.month, k.item
-  FROM matching.compare_key k
- WHERE k.tenant = $1 AND k.level = $2 AND (k.owner, k.item) IN (
-   SELECT d.owner, d.item FROM matching.due_key d
-    WHERE d.tenant = $1 AND d.level = $2 AND d.ready_at < statement_timestamp() - $3::interval LIMIT $4)
-   FOR UPDATE SKIP LOCKED"""
+  FROM (SELECT DISTINCT d.owner, d.month, d.item FROM (
+          SELECT * FROM matching.due_key d
+           WHERE d.tenant = $1 AND d.level = $2 AND d.ready_at < statement_timestamp() - $3::interval LIMIT $4) d) u
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.compare_key c
+    WHERE (c.tenant, c.level, c.owner, c.month, c.item) = ($1, $2, u.owner, u.month, u.item)
+      FOR UPDATE SKIP LOCKED) k"""
 _TAKE_MONTH = """
 DELETE FROM matching.due_key k
  WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = $2 AND k.month = $3 AND (k.level, k.item) IN (
@@ -93,9 +100,10 @@ class Comparer:
                     drawn = await self._draw(unit, causes)
                     await _pace(a, drawn)
                     appended = await write(a, drawn)
-            except (ArithmeticError, LookupError, ValueError, TypeError, AssertionError) as error:
-                # A defect: this unit must not keep the others from being drawn.
-                assert unit is not None
+            except DEFECTS as error:
+                # This unit must not keep the others from being drawn.
+                if unit is None:
+                    raise
                 _log.exception("group cannot be drawn", unit=unit._asdict(), error=repr(error))
                 await _put_off(a, unit)
                 raise CannotDraw(unit, error) from error

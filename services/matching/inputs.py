@@ -131,17 +131,21 @@ def _cell(tenant: str, row: Any) -> Cell:
 
 
 # --- a client's month --------------------------------------------------------------------------------------------
+# "LATERAL ... OFFSET 0" asks for one look into an index per row: the table holds cells of many kinds, and right after a
+# load its statistics know nothing of the new ones, so a plan of the database's own choice may read all for each row.
 # The client, and every version of the lines that were ever its (and these products').
 _CONTRACT = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM matching.cell c WHERE c.tenant = $1 AND c.kind = 'client' AND c.client = $2
 UNION ALL
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
-  FROM matching.cell c
- WHERE c.tenant = $1 AND c.kind = 'contract_line' AND (c.key[1], c.key[2], c.key[3]) IN (
-   SELECT o.key[1], o.key[2], o.key[3] FROM matching.cell o
-    WHERE o.tenant = $1 AND o.kind = 'contract_line' AND o.client = $2
-      AND ($3::text[] IS NULL OR o.product = ANY ($3)))"""
+  FROM (SELECT DISTINCT o.key[1] AS source, o.key[2] AS contract, o.key[3] AS line FROM matching.cell o
+         WHERE o.tenant = $1 AND o.kind = 'contract_line' AND o.client = $2
+           AND ($3::text[] IS NULL OR o.product = ANY ($3))) m
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'contract_line'
+      AND v.key[1] = m.source AND v.key[2] = m.contract AND v.key[3] = m.line OFFSET 0) c"""
 
 # Headers of the client's documents that meet the month, with all their versions and whatever they correct.
 _DOCUMENTS = """
@@ -151,23 +155,31 @@ WITH mine AS (
      AND greatest(d.period_to, d.span_to) > $3 AND least(d.period_from, d.span_from) < $4),
 concerned AS (
   SELECT m.source, m.invoice FROM mine m
-  UNION SELECT d.source, d.corrects FROM mine m JOIN matching.document d USING (source, invoice)
-   WHERE d.tenant = $1 AND d.corrects IS NOT NULL)
+  UNION SELECT d.source, d.corrects FROM mine m CROSS JOIN LATERAL (
+   SELECT * FROM matching.document o WHERE o.tenant = $1 AND o.source = m.source AND o.invoice = m.invoice OFFSET 0) d
+   WHERE d.corrects IS NOT NULL)
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
        d.have, d.complete
   FROM concerned m
-  JOIN matching.document d ON d.tenant = $1 AND (d.source, d.invoice) = (m.source, m.invoice)
-  JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'invoice', ARRAY[d.source, d.invoice, d.version::text])
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.document o WHERE o.tenant = $1 AND o.source = m.source AND o.invoice = m.invoice OFFSET 0) d
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell h
+    WHERE h.tenant = $1 AND h.kind = 'invoice' AND h.key = ARRAY[d.source, d.invoice, d.version::text] OFFSET 0) c
 UNION ALL
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
        0, false
   FROM concerned m
-  JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'invoice_void', ARRAY[m.source, m.invoice])"""
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'invoice_void' AND v.key = ARRAY[m.source, m.invoice] OFFSET 0) c"""
 _LINES = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM unnest($2::text[], $3::text[], $4::text[]) AS d(source, invoice, version)
-  JOIN matching.cell c ON c.tenant = $1 AND c.kind = 'invoice_line'
-   AND (c.key[1], c.key[2], c.key[3]) = (d.source, d.invoice, d.version)
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell l
+    WHERE l.tenant = $1 AND l.kind = 'invoice_line'
+      AND l.key[1] = d.source AND l.key[2] = d.invoice AND l.key[3] = d.version OFFSET 0) c
  WHERE $5::text[] IS NULL OR c.product = ANY ($5)"""
 
 # Counters are the sum of their whole UTC days, and of the slots of the days that the month's edges cut.

@@ -9,14 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import asyncpg
+
 from services.matching.expand import Due, Found, Key, expand
 
 CLAIM_ROWS_MAX = 500
+DEFECTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+    asyncpg.DataError, asyncpg.IntegrityConstraintViolationError,
+)  # fmt: skip
+"""What is our own fault: raised again for ever, unlike what a connection or a lock raises."""
 
 _CLAIM = """
 DELETE FROM matching.due WHERE id IN (
   SELECT d.id FROM matching.due d ORDER BY d.id LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING tenant, kind, meter, key, first_at, last_at, cause"""
+_BEHIND = """
+WITH first AS (
+  DELETE FROM matching.due WHERE id IN (SELECT d.id FROM matching.due d ORDER BY d.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+  RETURNING tenant, kind, meter, key, first_at, last_at, cause)
+INSERT INTO matching.due (tenant, kind, meter, key, first_at, last_at, cause) SELECT * FROM first"""
 # In the order of the key: two resolvers that met in another order would wait for each other.
 _ENSURE = """
 INSERT INTO matching.compare_key (tenant, level, owner, month, item)
@@ -57,11 +69,26 @@ class Resolver:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._claim = CLAIM_ROWS_MAX
 
     async def step(self) -> int:
-        """Resolve one claim of raw rows; how many there were."""
+        """Resolve one claim of raw rows; how many there were.
+
+        After a defect the next claim is half as large; a row that raises alone goes behind all others, which go on.
+        """
+        try:
+            count = await self._resolve(self._claim)
+        except DEFECTS:
+            if self._claim == 1:
+                await self._pool.execute(_BEHIND)
+            self._claim = max(1, self._claim // 2)
+            raise
+        self._claim = min(2 * self._claim, CLAIM_ROWS_MAX)
+        return count
+
+    async def _resolve(self, limit: int) -> int:
         async with self._pool.acquire() as tx, tx.transaction():
-            rows = await tx.fetch(_CLAIM, CLAIM_ROWS_MAX)
+            rows = await tx.fetch(_CLAIM, limit)
             if rows:
                 dues = [
                     Due(tenant, kind, meter, tuple(key or ()), first, last, cause)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 
+import services.matching.compare
+import services.matching.expand
 from services.matching.compare import CannotDraw
 from tests.integration.matching.support import AT_ONCE, Matching, Numbered
 from tests.unit.reconciliation.book import TENANT
@@ -239,15 +242,13 @@ async def test_more_dead_letters_than_a_basis_can_name_conclude_nothing(matching
 async def test_a_group_that_cannot_be_drawn_is_put_off_and_the_others_go_on(
     matching: Matching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import services.matching.compare as compare
-
     def broken(inputs: object) -> None:
         if inputs.client.id == "northwind":  # type: ignore[attr-defined]
             raise ArithmeticError("a defect")
         return draw(inputs)  # type: ignore[no-any-return]
 
-    draw = compare.draw_group
-    monkeypatch.setattr(compare, "draw_group", broken)
+    draw = services.matching.compare.draw_group
+    monkeypatch.setattr(services.matching.compare, "draw_group", broken)
     book = mapped()
     book.map("account", "huntress", "a-2", "aster")
     book.usage("9", OCTOBER)
@@ -264,6 +265,29 @@ async def test_a_group_that_cannot_be_drawn_is_put_off_and_the_others_go_on(
             put_off += 1
     assert put_off
     assert {row["client"] for row in await matching.verdicts(TENANT)} == {"aster"}
+    monkeypatch.undo()
+    await matching.settle()
+    await matching.check(TENANT)
+
+
+async def test_a_raw_row_that_cannot_be_resolved_goes_behind_the_others(
+    matching: Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(step: object, dues: object) -> None:
+        raise LookupError("a defect")
+
+    expanders = services.matching.expand._EXPANDERS
+    book = mapped()
+    await matching.run(book.records)
+    book.product("mail")
+    book.usage("9", OCTOBER)
+    await matching.feed(book.records[-2:])
+    monkeypatch.setitem(expanders, "product", broken)
+    for _ in range(20):
+        with suppress(LookupError):
+            await matching.resolver.step()
+    left = await matching.admin.fetch("SELECT kind FROM matching.due")
+    assert [row["kind"] for row in left] == ["product"]
     monkeypatch.undo()
     await matching.settle()
     await matching.check(TENANT)

@@ -252,25 +252,35 @@ SELECT 'supply', ARRAY[r.source], c.rank_at, c.rank_run, c.rank_content, c.value
    AND (c.value ->> 'covers_to')::timestamptz >= $3 AND (c.value ->> 'covers_from')::timestamptz < $4
  WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($2) AND r.share IS NOT NULL"""
 
-# Where missing usage may hide (GroupInputs.unmapped).
+# Where missing usage may hide (GroupInputs.unmapped). A source in which the client has an account is done with at once:
+# a vendor's sku has an account of nearly every client.
 _HIDING = """
-SELECT DISTINCT rs.target, 'account', m.source, m.account
-  FROM matching.route rs
-  JOIN matching.meter m ON (m.tenant, m.source, m.sku) = ($1, rs.source, rs.key)
-  LEFT JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'mapping', ARRAY['account', m.source, m.account])
- WHERE rs.tenant = $1 AND rs.kind = 'sku' AND rs.target = ANY ($3) AND rs.share IS NOT NULL
-   AND NOT matching.known(c.value, $4)
-   AND NOT EXISTS (SELECT FROM matching.route h WHERE h.tenant = $1 AND h.kind = 'account' AND h.target = $2
-                      AND h.source = m.source AND h.share IS NOT NULL)
+WITH supply AS MATERIALIZED (
+  SELECT r.target, r.source, r.key FROM matching.route r
+   WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($3) AND r.share IS NOT NULL),
+mine AS MATERIALIZED (
+  SELECT r.source, r.key FROM matching.route r
+   WHERE r.tenant = $1 AND r.kind = 'account' AND r.target = $2 AND r.share IS NOT NULL)
+SELECT DISTINCT s.target, 'account', s.source, m.account
+  FROM supply s
+ CROSS JOIN LATERAL (
+   SELECT DISTINCT u.account FROM matching.meter u
+    WHERE u.tenant = $1 AND u.source = s.source AND u.sku = s.key OFFSET 0) m
+  LEFT JOIN LATERAL (
+   SELECT c.value FROM matching.cell c
+    WHERE c.tenant = $1 AND c.kind = 'mapping' AND c.key = ARRAY['account', s.source, m.account] OFFSET 0) c ON true
+ WHERE s.source NOT IN (SELECT mine.source FROM mine) AND NOT matching.known(c.value, $4)
 UNION
-SELECT DISTINCT rs.target, 'sku', m.source, m.sku
-  FROM matching.route ra
-  JOIN matching.meter m ON (m.tenant, m.source, m.account) = ($1, ra.source, ra.key)
-  JOIN matching.route rs ON rs.tenant = $1 AND rs.kind = 'sku' AND rs.source = m.source AND rs.target = ANY ($3)
-   AND rs.share IS NOT NULL
-  LEFT JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'mapping', ARRAY['sku', m.source, m.sku])
- WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL
-   AND NOT matching.known(c.value, $4)"""
+SELECT DISTINCT s.target, 'sku', s.source, m.sku
+  FROM mine a
+ CROSS JOIN LATERAL (
+   SELECT DISTINCT u.sku FROM matching.meter u
+    WHERE u.tenant = $1 AND u.source = a.source AND u.account = a.key OFFSET 0) m
+  LEFT JOIN LATERAL (
+   SELECT c.value FROM matching.cell c
+    WHERE c.tenant = $1 AND c.kind = 'mapping' AND c.key = ARRAY['sku', a.source, m.sku] OFFSET 0) c ON true
+  JOIN supply s ON s.source = a.source
+ WHERE NOT matching.known(c.value, $4)"""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from services.matching.readmodel import Found, Sums
-from shared.access.principal import Principal, principal
+from shared.access.principal import Principal, operator
 from shared.eventlog.model import Stored
 from shared.events.base import utc_text
 from shared.events.discrepancies import Code
@@ -28,7 +28,7 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 router = APIRouter()
 
 
-def _found(request: Request) -> Found:
+async def _found(request: Request) -> Found:
     return Found(request.app.state.pool)
 
 
@@ -40,7 +40,7 @@ async def discrepancies(
     least: Decimal | None = Query(default=None, alias="min", ge=0, max_digits=38, decimal_places=18),
     cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
-    who: Principal = Depends(principal),
+    who: Principal = Depends(operator),
     found: Found = Depends(_found),
 ) -> Response:
     """What has come apart, the largest amounts first. ``meta`` says over how many comparisons the list speaks."""
@@ -54,9 +54,7 @@ async def discrepancies(
 
 
 @router.get("/v1/discrepancies/{discrepancy}")
-async def discrepancy(
-    discrepancy: str, who: Principal = Depends(principal), found: Found = Depends(_found)
-) -> Response:
+async def discrepancy(discrepancy: str, who: Principal = Depends(operator), found: Found = Depends(_found)) -> Response:
     """One, by its id or as much of its beginning as is unique: what holds, what it was drawn from, its history."""
     if not _ID.fullmatch(discrepancy):
         raise Problem(
@@ -96,7 +94,7 @@ async def groups(
     period: str | None = Query(default=None, description="A month, as 2026-10."),
     cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
-    who: Principal = Depends(principal),
+    who: Principal = Depends(operator),
     found: Found = Depends(_found),
 ) -> Response:
     """What was compared, month by month, and what each group waits for. Product ``*`` is the client's own level."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from services.notification.store import Shown
-from shared.access.principal import Principal, principal
+from shared.access.principal import Principal, operator
 from shared.events.base import utc_text
 from shared.runtime.http import DATABASE_AWAY, Problem
 
@@ -21,7 +21,7 @@ _NEWEST = (datetime(9999, 12, 31, tzinfo=UTC), "")
 router = APIRouter()
 
 
-def _shown(request: Request) -> Shown:
+async def _shown(request: Request) -> Shown:
     shown: Shown = request.app.state.shown
     return shown
 
@@ -31,7 +31,7 @@ async def notifications(
     state: State | None = None,
     cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
-    who: Principal = Depends(principal),
+    who: Principal = Depends(operator),
     shown: Shown = Depends(_shown),
 ) -> Response:
     """Messages, the newest first, each with its attempts. ``unrouted``: found before the tenant's webhook was set."""

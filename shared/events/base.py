@@ -97,11 +97,38 @@ class _TextInJson:
         return handler(schema["python_schema"])
 
 
-Instant = Annotated[AwareDatetime, _TextInJson(), PlainSerializer(utc_text, return_type=str, when_used="json")]
+YEARS = (1970, 2199)
+"""First and last year of a record's times: what lies outside is a mistake, and would be reckoned with for ever."""
+
+
+def _in_years(value: Any) -> Any:
+    if not YEARS[0] <= value.year <= YEARS[1]:
+        raise ValueError(f"is out of range; send a time of the years {YEARS[0]} to {YEARS[1]}")
+    return value
+
+
+Instant = Annotated[
+    AwareDatetime,
+    AfterValidator(_in_years),
+    _TextInJson(),
+    PlainSerializer(utc_text, return_type=str, when_used="json"),
+]
 """An instant with its offset, kept in UTC."""
 
-Day = Annotated[date, _TextInJson()]
+Day = Annotated[date, AfterValidator(_in_years), _TextInJson()]
 """A local date, ``YYYY-MM-DD``."""
+
+SPAN_DAYS_MAX = 3_700
+"""The longest service or billing period: ten years. Each month of one is compared."""
+
+
+def check_span(start: Any, end: Any, start_name: str, end_name: str) -> None:
+    """Raises ``ValueError`` unless ``[start, end)`` (two dates or two instants) is a span of at most ten years."""
+    if not start < end:
+        raise ValueError(f"{end_name} is exclusive and must lie after {start_name}")
+    if (end - start).days > SPAN_DAYS_MAX:
+        raise ValueError(f"{start_name} to {end_name} is over ten years; send the period that is billed")
+
 
 Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 """An identifier of a source, as the source spells it."""

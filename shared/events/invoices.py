@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, Sha256
+from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, Sha256, check_span
 from shared.kernel.canonical import sha256_hex
 
 Version = Field(default=1, ge=1)
@@ -52,6 +52,11 @@ class InvoiceIssued(Data):
     corrects: Key | None = None
     """The invoice that a credit note corrects."""
 
+    @model_validator(mode="after")
+    def _period(self) -> InvoiceIssued:
+        check_span(self.period_from, self.period_to, "period_from", "period_to")
+        return self
+
 
 class InvoiceLine(Data):
     """One line of a client invoice or credit note."""
@@ -80,6 +85,14 @@ class InvoiceLine(Data):
     """Net amount of the line as printed."""
     tax: Exact | None = None
     """Tax of the line, if printed."""
+
+    @model_validator(mode="after")
+    def _period(self) -> InvoiceLine:
+        if (self.period_from is None) != (self.period_to is None):
+            raise ValueError("give period_from and period_to together, or neither")
+        if self.period_from is not None:
+            check_span(self.period_from, self.period_to, "period_from", "period_to")
+        return self
 
 
 class InvoiceVoided(Data):
@@ -112,6 +125,11 @@ class VendorBillReceived(Data):
     """Digest over the lines, see :func:`lines_digest`."""
     total: Exact | None = None
     """Sum of the billed costs as printed."""
+
+    @model_validator(mode="after")
+    def _period(self) -> VendorBillReceived:
+        check_span(self.period_from, self.period_to, "period_from", "period_to")
+        return self
 
 
 class VendorBillLine(Data):

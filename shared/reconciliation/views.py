@@ -81,11 +81,21 @@ def settings(cells: Iterable[Cell]) -> Settings:
     )
 
 
+YEARS_BACK = 10
+"""A fact that holds for longer makes groups in the last ten years of it only: one record must not make thousands."""
+
+
+def reach(last: date) -> date:
+    """The first day that a fact which holds until ``last`` still makes groups in."""
+    return date(last.year - YEARS_BACK, last.month, 1) if last.year > YEARS_BACK else date.min
+
+
 def months_touched(first: date, last: date | None, as_of: date | None) -> Iterator[Period]:
     """The months of a fact that holds from ``first`` to ``last`` (both included; ``None``: open): its first month, and
-    the later ones as far as the calendar has got."""
+    the later ones as far as the calendar has got; of many the last ten years."""
     end = first if as_of is None else max(first, as_of)
-    return months(first, end if last is None else max(first, min(last, end)))
+    end = end if last is None else max(first, min(last, end))
+    return months(max(first, reach(end)), end)
 
 
 # --- master data and mappings ------------------------------------------------------------------------------------

@@ -151,6 +151,13 @@ def test_the_months_of_a_fact_reach_as_far_as_the_calendar() -> None:
     assert months(None, None) == months(None, date(2026, 1, 1)) == [3]
 
 
+def test_a_fact_of_long_ago_makes_groups_in_the_last_ten_years_only() -> None:
+    found = [period.start for period in views.months_touched(date(2, 1, 1), None, date(2026, 11, 24))]
+    assert found[0] == date(2016, 11, 1)
+    assert len(found) == 121
+    assert [period.start for period in views.months_touched(date(2, 1, 1), date(2, 1, 31), None)] == [date(2, 1, 1)]
+
+
 def test_of_several_sources_the_latest_assertion_about_a_client_holds() -> None:
     book = Book()
     book.client("northwind", "Old", source="crm", asserted=datetime(2026, 1, 1, tzinfo=UTC))

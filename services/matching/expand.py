@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.kernel.periods import Period, local_date, month_of, months
+from shared.kernel.periods import Period, local_date, month_of
 from shared.reconciliation.client_level import LEVEL
-from shared.reconciliation.views import months_touched, opening
+from shared.reconciliation.views import months_touched, opening, reach
 
 NO_MONTH = date.min
 """The month of an identifier's group, which has none (``-infinity`` in SQL)."""
@@ -154,8 +154,9 @@ class _Step:
     def since(self, first: date) -> Iterator[date]:
         """First days of the months from ``first`` (or the opening of the books) to the calendar's."""
         as_of, opens = self.calendar
-        if as_of is not None:
-            for period in months(max(first, opens or first), as_of):
+        since = max(first, opens or first)
+        if as_of is not None and since <= as_of:
+            for period in months_touched(since, None, as_of):
                 yield period.start
 
 
@@ -205,22 +206,29 @@ async def _meters(step: _Step, dues: Sequence[Due]) -> None:
             last = local_date(upto.get(n) or due.last_at, zone)
             if kind == "gauge" and upto[n] is None and step.calendar.as_of is not None:
                 last = max(last, step.calendar.as_of)
-            for period in months(local_date(due.first_at, zone), last):
+            for period in months_touched(local_date(due.first_at, zone), last, last):
                 step.found.group(step.tenant, client, period.start, product, due.cause)
+
+
+_OLD_MONTHS = """
+SELECT DISTINCT s.meter, date_trunc('month', s.day)::date FROM matching.slot s
+ WHERE s.meter = ANY ($2::uuid[]) AND $1 <> ''"""
 
 
 async def _whole_meters(step: _Step, dues: Sequence[Due]) -> None:
     """Meters whose owners changed: all that they ever were part of, in every month that they have to do with."""
     causes = {due.meter: due.cause for due in dues}
     spans = {meter: (first, last) for meter, first, last in await step.fetch(_SPANS, list(causes))}
+    old = [meter for meter, (first, last) in spans.items() if first.date() < reach(last.date())]
+    old_months: dict[Any, list[date]] = _pairs(await step.fetch(_OLD_MONTHS, old)) if old else {}
     pairs: dict[tuple[str, str], str] = {}
     for meter, kind, client, zone, product in await step.fetch(_ROUTED, list(causes)):
         pairs[client, product] = causes[meter]
         first, last = (local_date(at, zone) for at in spans[meter])
         if kind == "gauge" and step.calendar.as_of is not None:
             last = max(last, step.calendar.as_of)
-        for period in months(first, last):
-            step.found.group(step.tenant, client, period.start, product, causes[meter])
+        for month in (*(period.start for period in months_touched(first, last, last)), *old_months.get(meter, ())):
+            step.found.group(step.tenant, client, month, product, causes[meter])
     for level, owner, month, item in await step.fetch(_EXISTING, list({client for client, _ in pairs})):
         if (owner, item) in pairs:
             step.found.key(Key(step.tenant, level, owner, month, item), pairs[owner, item])
@@ -388,8 +396,8 @@ def _document(
             step.found.group(step.tenant, client, month, product, cause)
 
 
-def _pairs(rows: Iterable[Any]) -> dict[str, list[str]]:
-    pairs: dict[str, list[str]] = {}
+def _pairs(rows: Iterable[Any]) -> dict[Any, list[Any]]:
+    pairs: dict[Any, list[Any]] = {}
     for one, other in rows:
         pairs.setdefault(one, []).append(other)
     return pairs
@@ -428,37 +436,42 @@ SELECT DISTINCT r.source, r.target FROM matching.route r
  WHERE r.tenant = $1 AND r.kind = 'sku' AND r.source = ANY ($2::text[]) AND r.share IS NOT NULL"""
 
 
-# Groups with a gauge that nobody observed within a month (a day of either edge may be another month's, by the zone).
+# Groups with a gauge of the source that nobody observed within the month (a day of either edge may be another month's,
+# by the zone).
 _CARRIED = """
-SELECT DISTINCT g.n, ra.target, g.month, rs.target
-  FROM unnest($2::int[], $3::text[], $4::date[]) AS g(n, source, month)
-  JOIN matching.meter m ON m.tenant = $1 AND m.source = g.source AND m.kind = 'gauge'
-  JOIN matching.route ra ON (ra.tenant, ra.kind, ra.source, ra.key) = ($1, 'account', m.source, m.account)
-  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
- WHERE ra.share IS NOT NULL AND rs.share IS NOT NULL
-   AND EXISTS (SELECT FROM matching.slot b WHERE b.meter = m.meter AND b.day <= g.month + 1)
-   AND NOT EXISTS (SELECT FROM matching.slot i WHERE i.meter = m.meter AND i.day > g.month + 1
-                      AND i.day < (g.month + interval '1 month')::date - 1)"""
+SELECT k.owner, k.month, k.item
+  FROM matching.compare_key k
+ WHERE k.tenant = $1 AND k.level = 'product' AND k.item = ANY ($3::text[]) AND k.month BETWEEN $4 AND $5
+   AND EXISTS (
+     SELECT FROM matching.route ra
+       JOIN matching.meter m ON (m.tenant, m.source, m.account) = ($1, ra.source, ra.key) AND m.kind = 'gauge'
+       JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
+      WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = k.owner AND ra.source = $2
+        AND rs.target = k.item AND ra.share IS NOT NULL AND rs.share IS NOT NULL
+        AND EXISTS (SELECT FROM matching.slot b WHERE b.meter = m.meter AND b.day <= k.month + 1)
+        AND NOT EXISTS (SELECT FROM matching.slot i WHERE i.meter = m.meter AND i.day > k.month + 1
+                           AND i.day < (k.month + interval '1 month')::date - 1))"""
 
 
 async def _feeds(step: _Step, dues: Sequence[Due]) -> None:
     """A span is complete: whatever waited for the absence of usage in it, and levels that are carried into a month
     whose start it reaches (shared.reconciliation.sides: they need a witness)."""
-    products = _pairs(await step.fetch(_SUPPLIED, [due.key[0] for due in dues]))
+    by_source: dict[str, list[Due]] = {}
+    for due in dues:
+        by_source.setdefault(due.key[0], []).append(due)
+    products = _pairs(await step.fetch(_SUPPLIED, list(by_source)))
     resting = await step.fetch(_RESTING, [], list({one for of_source in products.values() for one in of_source}))
-    starts: list[tuple[int, str, date]] = []
-    for n, due in enumerate(dues):
-        assert due.first_at is not None
-        assert due.last_at is not None
+    for source, spans in by_source.items():
         # A client's zone moves the edges by less than a day.
-        first, last = due.first_at.astimezone(UTC).date() - _DAY, due.last_at.astimezone(UTC).date() + _DAY
-        supplied = set(products.get(due.key[0], ()))
+        first = min(due.first_at for due in spans if due.first_at).astimezone(UTC).date()
+        last = max(due.last_at for due in spans if due.last_at).astimezone(UTC).date()
+        first, last = max(first, date.min + _DAY) - _DAY, min(last, date.max - _DAY) + _DAY
+        supplied, cause = set(products.get(source, ())), spans[-1].cause
         for owner, month, item in resting:
             if item in supplied and month <= last and month_of(month).end >= first:
-                step.found.group(step.tenant, owner, month, item, due.cause)
-        starts += [(n, due.key[0], period.start) for period in months(first, last) if period.start >= first]
-    for n, client, month, product in await step.fetch(_CARRIED, *zip(*starts, strict=True)) if starts else ():
-        step.found.group(step.tenant, client, month, product, dues[n].cause)
+                step.found.group(step.tenant, owner, month, item, cause)
+        for owner, month, item in await step.fetch(_CARRIED, source, list(supplied), first, last):
+            step.found.group(step.tenant, owner, month, item, cause)
 
 
 _OWNERS_OF_GROUPS = "SELECT DISTINCT k.owner FROM matching.compare_key k WHERE k.tenant = $1 AND k.level = 'client'"
@@ -529,8 +542,11 @@ async def _client_months(step: _Step, dues: Sequence[Due]) -> None:
     existing = await step.fetch(_EXISTING, clients)
     for due, (start, end) in zip(dues, spans, strict=True):
         client = due.key[0]
+        # With the calendar the oldest months go out of reach.
+        out_of_reach = (reach(max(start, date.min + _DAY) - _DAY), reach(end))
         for level, owner, month, item in existing:
-            if owner == client and month <= end and month_of(month).end > start:
+            within = month <= end and month_of(month).end > start
+            if owner == client and (within or out_of_reach[0] <= month < out_of_reach[1]):
                 step.found.key(Key(step.tenant, level, owner, month, item), due.cause)
         for month in step.touched(start, end):
             for product in (LEVEL, *products.get(client, ())):

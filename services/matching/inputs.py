@@ -367,7 +367,8 @@ class Month:
     def _used(self, product: str) -> bool:
         start, as_of = self.period.start, self.snapshot.as_of or date.min
         zone = self.client.time_zone
-        if any(start <= max(local_date(at, zone), as_of) for at in self.last_at.get(product, ())):
+        ends = [max(local_date(at, zone), as_of) for at in self.last_at.get(product, ())]
+        if any(views.reach(end) <= start <= end for end in ends):
             return True
         return any(meter.kind != "gauge" and meter.records for meter in self.measured.get(product, ()))
 
@@ -385,7 +386,7 @@ class Month:
                 return True
         first = min(date.fromisoformat(cell.key[3]) for cell in self.lines if cell.key[:3] in owned)
         since = first if opens is None else max(first, opens)
-        return as_of is not None and since <= as_of and month_of(since) <= self.period <= month_of(as_of)
+        return as_of is not None and since <= as_of and self.period in views.months_touched(since, None, as_of)
 
     def _billed(self, product: str) -> bool:
         return any(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import orjson
 import pytest
@@ -143,6 +143,22 @@ async def test_the_day_on_which_an_invoice_is_overdue_wakes_the_client(matching:
     assert await matching.replay(TENANT) == 2
 
 
+async def test_the_end_of_an_exclusion_takes_back_what_rested_on_it(matching: Matching) -> None:
+    diary = Diary(Numbered(), matching)
+    diary.book.tick("2026-10-20")
+    diary.book.map("sku", "huntress", "s-edr", "edr")
+    diary.book.exclude("account", "huntress", "a-9", date(2026, 10, 25))
+    diary.book.usage("5", OCTOBER, account="a-9")
+    diary.book.invoice("northwind", ("edr", "5", "4.20"))
+    diary.book.complete()
+    await diary.tell()
+    assert await matching.stream(TENANT, "PHANTOM_LINE") == [("detected", 1)]
+    diary.book.tick("2026-10-25")
+    await diary.tell()
+    assert await matching.stream(TENANT, "PHANTOM_LINE") == [("detected", 1), ("cleared", 2)]
+    assert await matching.stream(TENANT, "UNMAPPED_CLIENT") == [("detected", 1)]
+
+
 async def test_a_stream_follows_an_invoice_line_whose_product_is_corrected(matching: Matching) -> None:
     diary = Diary(mapped(), matching)
     diary.book.map("sku", "huntress", "s-mail", "mail")
@@ -157,6 +173,16 @@ async def test_a_stream_follows_an_invoice_line_whose_product_is_corrected(match
     await diary.tell()
     assert [row["state"] for row in await matching.verdicts(TENANT)] == ["cleared"]
     await matching.replay(TENANT)
+
+
+async def test_a_level_carried_into_a_month_counts_once_its_source_has_vouched_for_it(matching: Matching) -> None:
+    diary = Diary(mapped(), matching)
+    diary.book.usage("9", OCTOBER - timedelta(days=30))
+    await diary.tell()
+    assert {row["month"].month for row in await matching.verdicts(TENANT)} == {9}
+    diary.book.complete("2026-09-01", "2026-10-01")
+    await diary.tell()
+    assert {row["month"].month for row in await matching.verdicts(TENANT)} == {9, 10}
 
 
 # --- how often, and at what cost -------------------------------------------------------------------------------------
@@ -204,6 +230,17 @@ async def test_a_draw_asks_as_many_questions_for_one_meter_as_for_fifty(matching
         asked.append(most)
     assert asked[1] <= asked[0] <= 22, asked
     await matching.check(TENANT)
+
+
+async def test_one_record_of_long_ago_makes_a_bounded_number_of_groups(matching: Matching) -> None:
+    book = mapped()
+    book.line("northwind", "edr", "1970-01-01", unit="4.20")
+    book.invoice("northwind", ("edr", "9", "4.20"), month=("2017-01-01", "2026-11-01"))
+    book.usage("9", datetime(1970, 1, 2, tzinfo=UTC))
+    book.complete("1970-01-01", "2026-10-02")
+    await matching.run(book.records)
+    await matching.check(TENANT)
+    assert await matching.admin.fetchval("SELECT count(*) FROM matching.compare_key") < 500
 
 
 # --- what cannot be read, or drawn -----------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class RandomBook:
     def _instant(self) -> datetime:
         if self.random.random() < 0.3:
             return self._pick(*EDGES) + timedelta(hours=self.random.randrange(-14, 14))
+        if self.random.random() < 0.02:
+            return datetime(1999, 12, 31, 23, tzinfo=UTC) + timedelta(hours=self.random.randrange(2))
         return datetime(2026, 8, 1, tzinfo=UTC) + timedelta(hours=self.random.randrange(24 * 120))
 
     def usage(self) -> None:

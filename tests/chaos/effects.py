@@ -155,7 +155,8 @@ async def compared(connection: asyncpg.Connection, tenant: str, world: World) ->
     ]
     last: dict[str, str] = {}
     for row in await connection.fetch(
-        "SELECT convert_from(r.body, 'UTF8') AS body FROM log.stream s JOIN log.record r USING (topic, partition, position)"
+        "SELECT convert_from(r.body, 'UTF8') AS body"
+        " FROM log.stream s JOIN log.record r USING (topic, partition, position)"
         " WHERE s.topic = 'discrepancies' AND r.tenant = $1 ORDER BY s.stream, s.version",
         tenant,
     ):

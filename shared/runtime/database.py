@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,10 +21,17 @@ SESSION: dict[str, str] = {
 }
 
 
-async def open_pool(url: str, *, name: str, size: int = 8) -> asyncpg.Pool:
-    """A pool of at most ``size`` connections that carries ``name`` as application_name and the session bounds."""
+BY_KEY: dict[str, str] = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_material": "off"}
+"""For pools whose every question is a walk along keys: a join that reads a whole table is then never planned, not even
+while the table is small."""
+
+
+async def open_pool(url: str, *, name: str, size: int = 8, settings: Mapping[str, str] | None = None) -> asyncpg.Pool:
+    """A pool of at most ``size`` connections that carries ``name`` as application_name, the session bounds and further
+    settings of PostgreSQL."""
+    server_settings = {**SESSION, **(settings or {}), "application_name": name}
     return await asyncpg.create_pool(
-        url, min_size=1, max_size=size, command_timeout=30, server_settings={**SESSION, "application_name": name}
+        url, min_size=1, max_size=size, command_timeout=30, server_settings=server_settings
     )
 
 

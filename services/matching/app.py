@@ -17,7 +17,7 @@ from shared.access.principal import Access, read_secrets
 from shared.eventlog.checks import check_settings, keep_room
 from shared.messaging.runner import Messaging
 from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.database import open_pool
+from shared.runtime.database import BY_KEY, open_pool
 from shared.runtime.http import install
 
 
@@ -29,10 +29,16 @@ async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> Asy
         secrets = read_secrets(settings.secrets_dir)
         pool = await open_pool(settings.api_database_url.get_secret_value(), name="matching-api")
         stack.push_async_callback(pool.close)
-        # A comparer holds two connections; were there fewer, all of them could wait for their second one.
-        size = 2 * settings.comparers + settings.resolvers + 6
-        work = await open_pool(settings.work_database_url.get_secret_value(), name="matching-work", size=size)
+        work = await open_pool(settings.work_database_url.get_secret_value(), name="matching-work")
         stack.push_async_callback(work.close)
+        # A comparer holds two connections; were there fewer, all of them could wait for their second one.
+        keyed = await open_pool(
+            settings.work_database_url.get_secret_value(),
+            name="matching-draw",
+            size=2 * settings.comparers + settings.resolvers + 3,
+            settings=BY_KEY,
+        )
+        stack.push_async_callback(keyed.close)
         async with work.acquire() as connection:
             await check_settings(connection)
         messaging = Messaging(
@@ -45,7 +51,7 @@ async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> Asy
         )
         await stack.enter_async_context(messaging)
         workers = Workers(
-            work,
+            keyed,
             resolvers=settings.resolvers,
             comparers=settings.comparers,
             clock=clock,

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -76,7 +77,9 @@ class Found:
             rows[key] = cause
 
 
+@lru_cache(maxsize=10_000)
 def cause_order(cause: str) -> tuple[str, str]:
+    """Of two causes the greater was recorded later."""
     fields = orjson.loads(cause)
     return fields["recorded_at"], fields["record"]
 

@@ -97,6 +97,7 @@ _SLOT_COLUMNS = (
     "record", "record_type", "topic", "partition", "position", "cause",
 )  # fmt: skip
 
+# Whether a meter is known is a scalar subquery on purpose: as a join it could be planned as one that reads all meters.
 # One due row for a meter and UTC day, however many of its slots moved: that is as fine as any month's edge asks for.
 # A slot that an event names may move to another day: then both days moved.
 _MERGE_SLOTS = """
@@ -106,7 +107,7 @@ WITH best AS MATERIALIZED (
 new_meter AS (
   INSERT INTO matching.meter (meter, tenant, source, account, sku, name, kind, unit)
   SELECT DISTINCT ON (b.meter) b.meter, b.tenant, b.source, b.account, b.sku, b.name, b.kind, b.unit
-    FROM best b WHERE NOT EXISTS (SELECT FROM matching.meter m WHERE m.meter = b.meter)
+    FROM best b WHERE (SELECT true FROM matching.meter m WHERE m.meter = b.meter) IS NULL
   RETURNING meter),
 moved AS (
   INSERT INTO matching.slot AS o (meter, slot, at, until, value, rank_at, rank_run, rank_content,

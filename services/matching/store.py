@@ -163,11 +163,17 @@ def _draw_level(drawn: Drawn, before: _Before) -> None:
     drawn.verdicts[level] = draw_client(month.level([*totals, *now.values()]))
 
 
+# Looked up by keys whatever the statistics say: the ids first, then the rows.
 _VERDICTS = """
 SELECT v.tenant, v.level, v.owner, v.month, v.item, v.stream, v.key, v.version, v.state, v.reopened, v.recorded
   FROM matching.verdict v
- WHERE v.tenant = $1 AND (v.stream = ANY ($2) OR (v.month = $3 AND (v.level, v.owner, v.item) IN (
-   SELECT * FROM unnest($4::text[], $5::text[], $6::text[]))))
+ WHERE v.tenant = $1 AND v.stream = ANY (ARRAY(
+   SELECT unnest($2::uuid[])
+    UNION
+   SELECT x.stream FROM unnest($4::text[], $5::text[], $6::text[]) AS g(level, owner, item)
+    CROSS JOIN LATERAL (
+      SELECT w.stream FROM matching.verdict w
+       WHERE (w.tenant, w.level, w.owner, w.month, w.item) = ($1, g.level, g.owner, $3, g.item) OFFSET 0) x))
  ORDER BY v.stream FOR UPDATE"""
 _RECORD = """
 INSERT INTO matching.verdict AS v

@@ -29,7 +29,7 @@ from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.verdict import Verdict, body_bytes
 from shared.reconciliation.world import Group, World
 from shared.runtime.clock import SystemClock
-from shared.runtime.database import open_pool
+from shared.runtime.database import BY_KEY, open_pool
 from tests.conftest import Database
 from tests.unit.reconciliation.book import Book
 
@@ -89,6 +89,8 @@ class Matching:
     """The service without its server: every part can be driven by hand."""
 
     pool: asyncpg.Pool
+    keyed: asyncpg.Pool
+    """The pool of resolvers and comparers."""
     ingestion: asyncpg.Pool
     admin: asyncpg.Connection
     resolver: Resolver
@@ -251,12 +253,14 @@ def _key(tenant: str, group: Any) -> Key:
 
 @asynccontextmanager
 async def running(database: Database) -> AsyncIterator[Matching]:
-    pool = await open_pool(database.login("matching_work"), name="matching", size=16)
+    pool = await open_pool(database.login("matching_work"), name="matching", size=6)
+    keyed = await open_pool(database.login("matching_work"), name="matching", size=16, settings=BY_KEY)
     ingestion = await open_pool(database.login("ingestion_work"), name="ingestion", size=2)
     admin = await asyncpg.connect(database.admin)
     try:
-        yield Matching(pool, ingestion, admin, Resolver(pool), Comparer(pool))
+        yield Matching(pool, keyed, ingestion, admin, Resolver(keyed), Comparer(keyed))
     finally:
         await admin.close()
         await ingestion.close()
+        await keyed.close()
         await pool.close()

@@ -43,7 +43,7 @@ async def test_concurrent_members_that_are_killed_at_random_end_in_the_same_stat
     folding = [asyncio.create_task(member.run()) for member in members]
     ended = asyncio.Event()
     killing = asyncio.create_task(_kill(matching, Random(seed), ended))
-    async with Workers(matching.pool, resolvers=2, comparers=3, clock=SystemClock(), random=Random(seed)) as workers:
+    async with Workers(matching.keyed, resolvers=2, comparers=3, clock=SystemClock(), random=Random(seed)) as workers:
         records = book.shuffled()
         while records:
             few = book.random.randrange(1, 8)

@@ -35,7 +35,7 @@ async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> Asy
         keyed = await open_pool(
             settings.work_database_url.get_secret_value(),
             name="matching-draw",
-            size=2 * settings.comparers + settings.resolvers + 3,
+            size=2 * settings.comparers + settings.resolvers + 4,
             settings=BY_KEY,
         )
         stack.push_async_callback(keyed.close)

@@ -67,12 +67,16 @@ DELETE FROM matching.due_key k
     WHERE d.tenant = $1 AND d.level IN ('product', 'client') AND d.owner = $2 AND d.month = $3
       AND d.ready_at < statement_timestamp() - $4::interval
     GROUP BY d.level, d.item ORDER BY min(d.ready_at) LIMIT $5)
-RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause"""
+RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause, (
+  SELECT c.wait_ms FROM matching.compare_key c
+   WHERE (c.tenant, c.level, c.owner, c.month, c.item) = (k.tenant, k.level, k.owner, k.month, k.item))"""
 _TAKE_IDENTIFIERS = """
 DELETE FROM matching.due_key k
  USING unnest($3::text[], $4::text[]) AS i(owner, item)
  WHERE k.tenant = $1 AND k.level = $2 AND k.owner = i.owner AND k.item = i.item
-RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause"""
+RETURNING k.tenant, k.level, k.owner, k.month, k.item, k.cause, (
+  SELECT c.wait_ms FROM matching.compare_key c
+   WHERE (c.tenant, c.level, c.owner, c.month, c.item) = (k.tenant, k.level, k.owner, k.month, k.item))"""
 _PUT_OFF = """
 UPDATE matching.due_key SET ready_at = clock_timestamp() + $5
  WHERE tenant = $1 AND level = ANY ($2) AND owner = $3 AND month = $4 AND ($6::text IS NULL OR item = $6)"""
@@ -92,13 +96,13 @@ class Comparer:
             unit: Key | None = None
             try:
                 async with a.transaction():
-                    unit, causes = await _claim(a, patience)
+                    unit, causes, waits_ms = await _claim(a, patience)
                     if unit is None:
                         return 0
                     if not causes:
                         return 1
                     drawn = await self._draw(unit, causes)
-                    await _pace(a, drawn)
+                    await _pace(a, drawn, waits_ms)
                     appended = await write(a, drawn)
             except DEFECTS as error:
                 # This unit must not keep the others from being drawn.
@@ -144,11 +148,12 @@ class CannotDraw(Exception):
         self.unit = unit
 
 
-async def _claim(a: Any, patience: timedelta) -> tuple[Key | None, dict[Key, str]]:
-    """Lock a unit and take its due rows away; each group with the cause that was recorded last."""
+async def _claim(a: Any, patience: timedelta) -> tuple[Key | None, dict[Key, str], dict[Key, int]]:
+    """Lock a unit and take its due rows away; each group with the cause that was recorded last, and how long it waits
+    as things stand."""
     row = await a.fetchrow(_CLAIM, patience)
     if row is None:
-        return None, {}
+        return None, {}, {}
     unit = Key(*row)
     if unit.level == "client":
         rows = await a.fetch(_TAKE_MONTH, unit.tenant, unit.owner, unit.month, patience, UNIT_GROUPS_MAX)
@@ -160,11 +165,13 @@ async def _claim(a: Any, patience: timedelta) -> tuple[Key | None, dict[Key, str
     # While the resolver reads what only draws know, none is under way.
     await a.execute(SHARED, unit.tenant)
     causes: dict[Key, str] = {}
-    for *key, cause in rows:
-        known = causes.get(Key(*key))
-        if known is None or cause_order(known) < cause_order(cause):
-            causes[Key(*key)] = cause
-    return unit, causes
+    waits_ms: dict[Key, int] = {}
+    for *columns, cause, waits in rows:
+        key = Key(*columns)
+        waits_ms[key] = waits
+        if key not in causes or cause_order(causes[key]) < cause_order(cause):
+            causes[key] = cause
+    return unit, causes, waits_ms
 
 
 async def _put_off(a: Any, unit: Key) -> None:
@@ -193,8 +200,7 @@ def _draw_all(unit: Key, month: Month, products: Sequence[str]) -> dict[Key, Ver
 _PACE = """
 UPDATE matching.compare_key k SET wait_ms = $6
   FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[]) AS u(tenant, level, owner, month, item)
- WHERE (k.tenant, k.level, k.owner, k.month, k.item) = (u.tenant, u.level, u.owner, u.month, u.item)
-   AND k.wait_ms <> $6"""
+ WHERE (k.tenant, k.level, k.owner, k.month, k.item) = (u.tenant, u.level, u.owner, u.month, u.item)"""
 
 
 def wait_ms(rows: float) -> int:
@@ -209,8 +215,11 @@ def wait_ms(rows: float) -> int:
     return min(wait, WAIT_MS_MAX)
 
 
-async def _pace(a: Any, drawn: Drawn) -> None:
+async def _pace(a: Any, drawn: Drawn, waits_ms: Mapping[Key, int]) -> None:
     """Before the write, whose append must be the last statement."""
     # The names that identifiers are compared with are read once and used for each of them.
     groups = 1 if drawn.month is None else max(1, len(drawn.verdicts))
-    await a.execute(_PACE, *zip(*drawn.causes, strict=True), wait_ms(drawn.rows / groups))
+    wait = wait_ms(drawn.rows / groups)
+    others = [key for key, waits in waits_ms.items() if waits != wait]
+    if others:
+        await a.execute(_PACE, *zip(*others, strict=True), wait)

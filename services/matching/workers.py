@@ -27,6 +27,8 @@ WAKE_EVERY_S = 0.25
 """Between two looks for dates that have come."""
 RENAME_EVERY_S = 2.0
 """Between two looks for identifiers that are shown by an old name."""
+ANALYZE_EVERY_S = 2.0
+"""Between two looks for tables that have tripled since they were analyzed."""
 LOOK_EVERY_S = 0.5
 """Between two looks at how much is due."""
 ALIVE_S = 15.0
@@ -41,6 +43,12 @@ _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientEr
 
 _log = structlog.get_logger(__name__)
 
+# Plans are made by statistics and kept: while a table grows from nothing, once in a minute (autovacuum) is too seldom.
+# The queues are empty more often than not, and always read by an index.
+_GROWN = """
+SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+ WHERE s.schemaname = 'matching' AND s.relname NOT IN ('due', 'due_key')
+   AND s.n_mod_since_analyze > 500 + 2 * greatest(c.reltuples, 0)"""
 _LOOK = """
 SELECT (SELECT count(*) FROM (SELECT FROM matching.due LIMIT $2) d),
        (SELECT count(*) FROM (SELECT FROM matching.due_key LIMIT $2) k),
@@ -67,7 +75,14 @@ class Workers:
         self._random = random
         self._resolver = Resolver(pool)
         self._comparer = Comparer(pool, appended)
-        self._counts = {"resolver": resolvers, "comparer": comparers, "waker": 1, "renamer": 1, "lookout": 1}
+        self._counts = {
+            "resolver": resolvers,
+            "comparer": comparers,
+            "waker": 1,
+            "renamer": 1,
+            "analyst": 1,
+            "lookout": 1,
+        }
         self._ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._alive_at: dict[str, float] = {}
@@ -84,6 +99,7 @@ class Workers:
             "comparer": self._compare,
             "waker": self._wake,
             "renamer": self._rename,
+            "analyst": self._analyze,
             "lookout": self._look,
         }
         for kind, count in self._counts.items():
@@ -137,6 +153,11 @@ class Workers:
 
     async def _rename(self) -> float | None:
         return None if await self._resolver.rename() else RENAME_EVERY_S
+
+    async def _analyze(self) -> float:
+        for (table,) in await self._pool.fetch(_GROWN):
+            await self._pool.execute(f"ANALYZE matching.{table}")
+        return ANALYZE_EVERY_S
 
     async def _look(self) -> float:
         raw, groups, late_s, behind = await self._pool.fetchrow(_LOOK, CONSUMER, _DUE_MAX)

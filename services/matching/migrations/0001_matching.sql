@@ -269,7 +269,8 @@ BEGIN
       USING (tenant = (SELECT NULLIF(current_setting('plumbline.tenant', true), '')))$ddl$, v_table);
   END LOOP;
 END $$;
-GRANT SELECT, INSERT, UPDATE, DELETE ON matching.meter, matching.slot, matching.total, matching.name, matching.cell,
+-- MAINTAIN: to analyze a table that has just grown.
+GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON matching.meter, matching.slot, matching.total, matching.name, matching.cell,
   matching.route, matching.document, matching.calendar, matching.due, matching.compare_key, matching.due_key, matching.wake, matching.drawn,
   matching.verdict TO plumbline_matching_work;
 REVOKE ALL ON FUNCTION matching.known(jsonb, date), matching.zone_of(text, text) FROM PUBLIC;

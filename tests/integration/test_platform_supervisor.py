@@ -23,7 +23,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.errors import PlatformError
-from deploy.local.home import ROOT, Home, read_json
+from deploy.local.home import ROOT, Home, read_json, write_atomically
 from deploy.local.supervisor import Supervisor
 from tests.conftest import Database, Kafka
 from tests.integration import platform_double
@@ -178,9 +178,10 @@ def test_servers_and_services_that_are_killed_are_restarted(running: Running) ->
 
 @pytest.fixture
 def outside(tmp_path: Path, database: Database, kafka: Kafka) -> dict[str, str]:
-    return environment(
-        Home(tmp_path / "var"), PLUMBLINE_DATABASE_URL=database.admin, PLUMBLINE_KAFKA_BOOTSTRAP=kafka.bootstrap
-    )
+    home = Home(tmp_path / "var")
+    # Roles are the server's, and other tests log in by these passwords too.
+    write_atomically(home.secrets / "database_logins.json", json.dumps(database.server.passwords), 0o600)
+    return environment(home, PLUMBLINE_DATABASE_URL=database.admin, PLUMBLINE_KAFKA_BOOTSTRAP=kafka.bootstrap)
 
 
 @pytest_asyncio.fixture

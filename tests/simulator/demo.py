@@ -117,7 +117,7 @@ def alerted(receiver: Receiver) -> list[Finding]:
     return findings
 
 
-def _report(driver: Driver, receiver: Receiver, result: Score) -> dict[str, Any]:
+def _report(driver: Driver, receiver: Receiver, result: Score, told: int) -> dict[str, Any]:
     latencies = _latencies_ms(driver, receiver)
     tally = driver.tally
     return {
@@ -126,6 +126,7 @@ def _report(driver: Driver, receiver: Receiver, result: Score) -> dict[str, Any]
         "missed": result.missed,
         "false_alarms": result.false_alarms,
         "alerts": {
+            "discrepancy_records": told,
             "distinct": len(receiver.arrivals),
             "deliveries": sum(arrival.count for arrival in receiver.arrivals.values()),
             "bad_signatures": len(receiver.refused),
@@ -162,7 +163,11 @@ def _show(report: dict[str, Any], balanced: bool) -> None:
         f"  records        {records['sent']:,} sent = {records['stored']:,} stored + {records['duplicate']:,} duplicate"
         f" + {records['quarantined']:,} quarantined {'✓' if balanced else '✗'}"
     )
-    console.print(f"  alerts         {report['alerts']['distinct']} messages, each with one webhook-id")
+    alerts = report["alerts"]
+    console.print(
+        f"  alerts         {alerts['discrepancy_records']} recorded, {alerts['distinct']} received,"
+        " each under one webhook-id"
+    )
     console.print(
         f"  alert latency  p50 {latency['p50']} ms, p99 {latency['p99']} ms, from the HTTP answer to the receiver"
     )
@@ -217,11 +222,13 @@ async def _demonstrate(*, once: bool) -> int:
         await finish(driver, msp)
         bodies = [row["body"] for row in await driver.discrepancies()]
         result = score(msp.truths, bodies, alerted(receiver))
-        report = _report(driver, receiver, result)
+        told = await driver.discrepancy_records()
+        report = _report(driver, receiver, result, told)
     (DEMO.path / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print()
     _show(report, driver.tally.balanced)
-    return 0 if result.perfect and driver.tally.balanced and not receiver.refused else 1
+    once_each = len(receiver.arrivals) == told and not receiver.refused
+    return 0 if result.perfect and driver.tally.balanced and once_each else 1
 
 
 def main() -> None:

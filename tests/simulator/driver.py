@@ -26,19 +26,29 @@ _LOOK_S, _QUIET_LOOKS = 0.3, 5
 
 @dataclass
 class Tally:
-    """What was sent, and what became of it."""
+    """What was sent, counted here, and what the service says became of it."""
 
     sent: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, receipt: dict[str, int]) -> None:
-        self.sent += receipt["accepted"]
+    def add(self, sent: int, receipt: dict[str, int]) -> None:
+        self.sent += sent
         for outcome in ("stored", "duplicate", "quarantined"):
             self.outcomes[outcome] += receipt[outcome]
 
     @property
     def balanced(self) -> bool:
         return self.sent == sum(self.outcomes.values())
+
+
+_DOCUMENT = {"invoices": "invoice", "vendor-bills": "bill"}
+"""Profiles whose rows are lines of documents, and the column that names the document."""
+
+
+def _records_of(profile: str, rows: list[dict[str, str]]) -> int:
+    """How many records a file must make: one a row, and a header for each document."""
+    name = _DOCUMENT.get(profile)
+    return len(rows) + (len({row[name] for row in rows}) if name else 0)
 
 
 class Refused(Exception):
@@ -57,6 +67,7 @@ class Driver:
         """Place -> monotonic second at which its record's HTTP answer came."""
         self._http = httpx.AsyncClient(
             timeout=60,
+            trust_env=False,
             headers={"Authorization": f"Bearer {admin}", "Plumbline-Tenant": tenant},
             limits=httpx.Limits(max_connections=32),
         )
@@ -115,7 +126,7 @@ class Driver:
             content=out.getvalue().encode(),
             headers={"Content-Type": "text/csv"},
         )
-        self.tally.add(answer.json()["receipt"])
+        self.tally.add(_records_of(profile, rows), answer.json()["receipt"])
 
     # --- records --------------------------------------------------------------------------------------------------
     async def send(self, source: str, batch: list[dict[str, object]], batch_id: str) -> dict[str, object]:
@@ -128,7 +139,7 @@ class Driver:
         answer = await self.call("ingestion", "POST", "/v1/records", content=orjson.dumps(batch), headers=headers)
         now = time.monotonic()
         body = answer.json()
-        self.tally.add(body["receipt"])
+        self.tally.add(len(batch), body["receipt"])
         for record in body["records"]:
             if record["outcome"] == "stored":
                 self.answered[record["place"]] = now
@@ -207,3 +218,13 @@ class Driver:
             cursor = body["meta"]["next"]
             if not cursor:
                 return found
+
+    async def discrepancy_records(self) -> int:
+        """How many records topic ``discrepancies`` holds: each of them is a message."""
+        count, after = 0, None
+        while True:
+            params = {"topic": "discrepancies", "limit": "1000"} | ({"after": after} if after else {})
+            body = (await self.call("ingestion", "GET", "/v1/records", params=params)).json()
+            if not body["data"]:
+                return count
+            count, after = count + len(body["data"]), body["meta"]["next"]

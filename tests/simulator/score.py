@@ -18,7 +18,7 @@ class Score:
     injected: dict[str, int]
     """Planted errors per code."""
     found: dict[str, int]
-    """Of those, found open with the right direction and amount."""
+    """Of those, open at the end with the right direction and amount, and told."""
     missed: list[str]
     false_alarms: list[str]
     """Alerts about something that was never planted."""
@@ -47,22 +47,23 @@ def of_body(body: Mapping[str, Any]) -> Finding:
 
 
 def score(truths: Iterable[Truth], open_bodies: Iterable[Mapping[str, Any]], alerted: Iterable[Finding]) -> Score:
-    """``open_bodies``: bodies of the discrepancies open at the end; ``alerted``: everything that was ever told."""
+    """``open_bodies``: bodies of the discrepancies open at the end; ``alerted``: whatever was ever told to the
+    receiver. Found is what both say."""
     expected = {_of_truth(truth): truth for truth in truths}
     bodies = {of_body(body): body for body in open_bodies}
     injected: dict[str, int] = {}
     found: dict[str, int] = {}
     missed = []
+    told = set(alerted)
     for finding, truth in expected.items():
         injected[truth.code] = injected.get(truth.code, 0) + 1
         found.setdefault(truth.code, 0)
-        body = bodies.get(finding)
-        problem = _differs(truth, body)
+        problem = _differs(truth, bodies.get(finding)) or (None if finding in told else "found, but nobody was told")
         if problem:
             missed.append(f"{' '.join(filter(None, finding))}: {problem}")
         else:
             found[truth.code] += 1
-    wrong = sorted((set(alerted) | set(bodies)) - set(expected))
+    wrong = sorted((told | set(bodies)) - set(expected))
     return Score(injected, found, missed, [" ".join(filter(None, finding)) for finding in wrong])
 
 

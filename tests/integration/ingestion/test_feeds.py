@@ -81,7 +81,7 @@ async def test_a_source_may_number_its_runs_itself(ingestion: Ingestion) -> None
         ({}, "covers_from"),
         (AUGUST | {"covers_to": "2026-07-01T00:00:00Z"}, "covers_to"),
         (AUGUST | {"covers_to": "2999-01-01T00:00:00Z"}, "covers_to"),
-        (AUGUST | {"asserted_at": "2999-01-01T00:00:00Z"}, "assertedat"),
+        (AUGUST | {"asserted_at": "2999-01-01T00:00:00Z"}, "asserted_at"),
         (AUGUST | {"covers_to": "yesterday"}, "covers_to"),
         (AUGUST | {"run": 0}, "run"),
         (AUGUST | {"more": 1}, "more"),

@@ -17,6 +17,7 @@ import pytest_asyncio
 from services.ingestion.domain.envelope import read
 from services.ingestion.domain.facts import Receipt, Sender
 from services.ingestion.intake import Intake, digest_of
+from shared.eventlog.model import LogUnavailable
 from shared.runtime.clock import SystemClock
 from tests.integration.ingestion.conftest import House, Ingestion, usage
 from tests.integration.ingestion.test_records import balanced
@@ -78,7 +79,11 @@ async def processes(house: House) -> AsyncIterator[list[Intake]]:
 async def accept(ingestion: Ingestion, intake: Intake, batch: str, events: list[Any]) -> Receipt:
     sender, now = Sender(ingestion.tenant, None, "key:test", "corr"), ingestion.clock.now()
     body = orjson.dumps(events)
-    return await intake.accept(sender, batch, read(body, sender, now), digest=digest_of(body), received_at=now)
+    while True:
+        try:
+            return await intake.accept(sender, batch, read(body, sender, now), digest=digest_of(body), received_at=now)
+        except LogUnavailable:  # every try of the intake's own was lost: answered 503, and the client comes again
+            continue
 
 
 def mixed(first: int, count: int) -> list[Any]:

@@ -50,14 +50,17 @@ def counters(messaging: Messaging) -> dict[str, int]:
 async def test_records_go_from_the_log_through_kafka_to_effects_and_on(world: World, kafka: Kafka) -> None:
     async with running(world, kafka.bootstrap) as messaging:
         await joined(messaging)
-        for _ in range(20):
+        for written in range(100, 20_100, 100):
             await world.write(100)
             messaging.wake(TOPIC)
-        await world.consumed()
+            await world.consumed()
+            # On a busy machine the log may be quicker than the broker, for a while.
+            if written >= 2_000 and counters(messaging)["from_log"] < written:
+                break
         await world.relayed()
         await world.relayed(topic="catalog")
         assert messaging.ready
-        assert counters(messaging)["from_log"] < 2_000, "Kafka brought some of it"
+        assert counters(messaging)["from_log"] < written, "Kafka brought some of it"
     await world.check_effects()
     check_kafka(await kafka_content(kafka.bootstrap, world.cell), await world.log())
     check_kafka(await kafka_content(kafka.bootstrap, world.cell, "catalog"), await world.log("catalog"))

@@ -19,10 +19,11 @@ from typing import Any
 import orjson
 
 from services.matching import cells
+from shared.eventlog.model import Place
 from shared.events.record import Draft
 from shared.messaging.consumer import BadRecord, Consumer, Handler, Received
 from shared.reconciliation.facts import Fact, Slot, Unreadable, extract
-from shared.reconciliation.fold import Name, NameKey, meter_key, names_of
+from shared.reconciliation.fold import meter_key, names_of
 
 CONSUMER = "matching.fold"
 TOPICS = ("catalog", "contracts", "feeds", "invoices", "mappings", "settings", "usage", "vendor-bills")
@@ -41,36 +42,32 @@ class Fold:
         """Fold ``batch``. Raises :class:`BadRecord` if one of its records cannot be read."""
         slots: list[tuple[Any, ...]] = []
         others: list[tuple[Any, ...]] = []
-        names: dict[tuple[NameKey, str, int], tuple[Name, str]] = {}
+        named: list[tuple[Any, ...]] = []
         for record in batch:
             fact = _extract(record)
             if fact is None:
                 continue
-            cause = cause_of(record)
+            cause = cause_of(record.place, record.fields)
             if isinstance(fact, Slot):
                 slots.append(_slot_row(fact, record, cause))
             else:
                 others.append(cells.row(fact, cause))
-            for key, name in names_of(fact):
-                place = (key, record.place.topic, record.place.partition)
-                if place not in names or name.over(names[place][0]):
-                    names[place] = (name, cause)
+                named += [(*key, *name, *record.place, cause) for key, name in names_of(fact)]
         if slots:
             await _merge_slots(tx, slots)
         if others:
             await cells.merge(tx, others)
-        if names:
-            await _merge_names(tx, names)
+        if named:
+            await _merge_names(tx, named)
         return {}
 
 
-def cause_of(record: Received) -> str:
+def cause_of(place: Place, fields: Mapping[str, Any]) -> str:
     """What a due row says of the record that it comes from, as JSON."""
-    fields = record.fields
     return orjson.dumps(
         {
-            "record": str(record.place),
-            "type": record.type,
+            "record": str(place),
+            "type": fields["type"],
             "recorded_at": fields["recordedat"],
             "id": fields["id"],
             "correlation": fields.get("correlationid"),
@@ -89,10 +86,12 @@ def _extract(record: Received) -> Fact | None:
 _STAGE_SLOTS = """
 CREATE TEMPORARY TABLE IF NOT EXISTS stage_slot (
   meter uuid, tenant text, source text, account text, sku text, name text, kind text, unit text,
+  account_name text, sku_name text,
   slot uuid, at timestamptz, until timestamptz, value text, rank_at timestamptz, rank_run bigint, rank_content uuid,
   record text, record_type text, topic text, partition smallint, position bigint, cause text) ON COMMIT DELETE ROWS"""
 _SLOT_COLUMNS = (
     "meter", "tenant", "source", "account", "sku", "name", "kind", "unit",
+    "account_name", "sku_name",
     "slot", "at", "until", "value", "rank_at", "rank_run", "rank_content",
     "record", "record_type", "topic", "partition", "position", "cause",
 )  # fmt: skip
@@ -146,6 +145,7 @@ def _slot_row(slot: Slot, record: Received, cause: str) -> tuple[Any, ...]:
     place, rank = record.place, slot.rank
     return (
         _meter_id(meter_key(slot)), slot.tenant, slot.source, slot.account, slot.sku, slot.meter, slot.kind, slot.unit,
+        slot.account_name, slot.sku_name,
         _hash(slot.slot), slot.at, slot.until, str(slot.quantity), rank.asserted_at, rank.run, rank.content,
         slot.record_id, slot.record_type, place.topic, place.partition, place.position, cause,
     )  # fmt: skip
@@ -165,28 +165,53 @@ async def _merge_slots(tx: Any, rows: Sequence[tuple[Any, ...]]) -> None:
     await tx.execute(_STAGE_SLOTS)
     await tx.copy_records_to_table("stage_slot", schema_name="pg_temp", columns=_SLOT_COLUMNS, records=rows)
     await tx.execute(_MERGE_SLOTS)
+    await tx.execute(_MERGE_STAGED_NAMES)
 
 
 # --- names -------------------------------------------------------------------------------------------------------
-# A vendor that calls an identifier as before moves the rank alone, and nothing is due. (By that the name of another
-# partition may be overtaken, which nobody can see from here: Resolver.rename looks for it.)
+# Of a batch the greatest rank, and of equal ones the least name. Only what is over the name that stands is written: a
+# conflict would lock and log every row that stays as it is. A vendor that calls an identifier as before moves the rank
+# alone, and nothing is due. (By that the name of another partition may be overtaken, which nobody can see from here:
+# Resolver.rename looks for it.)
 _MERGE_NAMES = """
-WITH moved AS (
-  INSERT INTO matching.name AS o (tenant, kind, source, key, topic, partition, rank_at, rank_run, name, cause)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[],
-                       $8::bigint[], $9::text[], $10::jsonb[])
+WITH given AS MATERIALIZED (
+  SELECT DISTINCT ON (n.tenant, n.kind, n.source, n.key, n.topic, n.partition) n.*
+    FROM ({given}) AS n(tenant, kind, source, key, rank_at, rank_run, name, topic, partition, position, cause)
+   WHERE n.name IS NOT NULL
+   ORDER BY n.tenant, n.kind, n.source, n.key, n.topic, n.partition,
+            n.rank_at DESC, n.rank_run DESC, n.name COLLATE "C"),
+over AS MATERIALIZED (
+  SELECT n.*, o.name AS before
+    FROM given n
+    LEFT JOIN LATERAL (
+      SELECT o.rank_at, o.rank_run, o.name FROM matching.name o
+       WHERE (o.tenant, o.kind, o.source, o.key, o.topic, o.partition)
+           = (n.tenant, n.kind, n.source, n.key, n.topic, n.partition) OFFSET 0) o ON true
+   WHERE o.name IS NULL OR (o.rank_at, o.rank_run) < (n.rank_at, n.rank_run)
+      OR ((o.rank_at, o.rank_run) = (n.rank_at, n.rank_run) AND n.name COLLATE "C" < o.name)),
+written AS (
+  INSERT INTO matching.name (tenant, kind, source, key, topic, partition, rank_at, rank_run, name, position)
+  SELECT v.tenant, v.kind, v.source, v.key, v.topic, v.partition, v.rank_at, v.rank_run, v.name, v.position FROM over v
   ON CONFLICT (tenant, kind, source, key, topic, partition) DO UPDATE SET
-    rank_at = excluded.rank_at, rank_run = excluded.rank_run, name = excluded.name, cause = excluded.cause
-  WHERE (o.rank_at, o.rank_run) < (excluded.rank_at, excluded.rank_run)
-     OR ((o.rank_at, o.rank_run) = (excluded.rank_at, excluded.rank_run) AND excluded.name < o.name)
-  RETURNING new.tenant, new.kind, new.source, new.key, new.cause, old.name IS DISTINCT FROM new.name AS renamed)
+    rank_at = excluded.rank_at, rank_run = excluded.rank_run, name = excluded.name, position = excluded.position)
 INSERT INTO matching.due (tenant, kind, key, cause)
-SELECT m.tenant, 'identifier', ARRAY[m.kind, m.source, m.key], m.cause FROM moved m WHERE m.renamed"""
+SELECT v.tenant, 'identifier', ARRAY[v.kind, v.source, v.key], v.cause::jsonb FROM over v
+ WHERE v.before IS DISTINCT FROM v.name"""
+_MERGE_STAGED_NAMES = _MERGE_NAMES.format(
+    given="""
+  SELECT s.tenant, 'account', s.source, s.account, s.rank_at, s.rank_run, s.account_name, s.topic, s.partition,
+         s.position, s.cause FROM pg_temp.stage_slot s
+  UNION ALL
+  SELECT s.tenant, 'sku', s.source, s.sku, s.rank_at, s.rank_run, s.sku_name, s.topic, s.partition,
+         s.position, s.cause FROM pg_temp.stage_slot s"""
+)
+_MERGE_GIVEN_NAMES = _MERGE_NAMES.format(
+    given="""
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[],
+                       $8::text[], $9::smallint[], $10::bigint[], $11::text[])"""
+)
 
 
-async def _merge_names(tx: Any, names: Mapping[tuple[NameKey, str, int], tuple[Name, str]]) -> None:
-    rows = [
-        (*key, topic, partition, name.asserted_at, name.run, name.name, cause)
-        for (key, topic, partition), (name, cause) in names.items()
-    ]
-    await tx.execute(_MERGE_NAMES, *zip(*rows, strict=True))
+async def _merge_names(tx: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Names that other records than usage give."""
+    await tx.execute(_MERGE_GIVEN_NAMES, *zip(*rows, strict=True))

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import asyncpg
+import orjson
 
 from services.matching.expand import Due, Found, Key, expand
+from services.matching.fold import cause_of
+from shared.eventlog.model import Place
 
 CLAIM_ROWS_MAX = 500
 DEFECTS = (
@@ -52,12 +55,13 @@ RETURNING w.tenant, w.level, w.owner, w.month, w.item, d.cause"""
 # An identifier that is shown by another name than the one that now has the greatest rank. Any number of partitions may
 # name it, and none sees what another is about to commit; so this looks at what stands. What is due already is left.
 _RENAME = """
-SELECT d.tenant, d.level, d.owner, d.month, d.item, n.cause
+SELECT d.tenant, d.level, d.owner, d.month, d.item, n.topic, n.partition, n.position, r.body
   FROM matching.drawn d
  CROSS JOIN LATERAL (
-   SELECT a.name, a.cause FROM matching.name a
+   SELECT a.* FROM matching.name a
     WHERE (a.tenant, a.kind, a.source, a.key) = (d.tenant, d.level, d.owner, d.item)
     ORDER BY a.rank_at DESC, a.rank_run DESC, a.name LIMIT 1) n
+  JOIN log.record r ON (r.topic, r.partition, r.position) = (n.topic, n.partition, n.position)
  WHERE d.level IN ('account', 'sku') AND d.state = 'break' AND n.name IS DISTINCT FROM d.name
    AND NOT EXISTS (SELECT FROM matching.due_key k
                     WHERE (k.tenant, k.level, k.owner, k.month, k.item) = (d.tenant, d.level, d.owner, d.month, d.item))
@@ -118,7 +122,10 @@ class Resolver:
     async def rename(self) -> int:
         """Open identifiers whose name is another than the one shown; how many there were."""
         async with self._pool.acquire() as tx, tx.transaction():
-            keys = {Key(*row[:5]): row[5] for row in await tx.fetch(_RENAME, CLAIM_ROWS_MAX)}
+            keys = {
+                Key(*key): cause_of(Place(topic, partition, position), orjson.loads(body))
+                for *key, topic, partition, position, body in await tx.fetch(_RENAME, CLAIM_ROWS_MAX)
+            }
             await mark(tx, keys)
         return len(keys)
 

@@ -62,7 +62,7 @@ CREATE TABLE matching.name (
   rank_at   timestamptz NOT NULL,
   rank_run  bigint NOT NULL,
   name      text NOT NULL COLLATE "C",
-  cause     jsonb NOT NULL,
+  position  bigint NOT NULL,   -- of the record that says so
   PRIMARY KEY (tenant, kind, source, key, topic, partition)
 ) WITH (fillfactor = 70);
 

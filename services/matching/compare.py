@@ -44,13 +44,14 @@ SELECT k.tenant, k.level, k.owner, k.month, k.item
   FROM (SELECT d.tenant, CASE d.level WHEN 'product' THEN 'client' ELSE d.level END AS level, d.owner, d.month,
                CASE d.level WHEN 'product' THEN '*' ELSE d.item END AS item, min(d.ready_at) AS first
           FROM (SELECT * FROM matching.due_key WHERE ready_at < statement_timestamp() - $1::interval
-                 ORDER BY ready_at LIMIT 500) d
+                 ORDER BY ready_at LIMIT $2) d
          GROUP BY 1, 2, 3, 4, 5 ORDER BY first) u
  CROSS JOIN LATERAL (
    SELECT * FROM matching.compare_key c
     WHERE (c.tenant, c.level, c.owner, c.month, c.item) = (u.tenant, u.level, u.owner, u.month, u.item)
       FOR UPDATE SKIP LOCKED) k
  LIMIT 1"""
+_LOOK_FIRST, _LOOK_AT_MOST = 32, 500
 _CLAIM_MORE = """
 SELECT k.tenant, k.level, k.owner, k.month, k.item
   FROM (SELECT DISTINCT d.owner, d.month, d.item FROM (
@@ -151,7 +152,8 @@ class CannotDraw(Exception):
 async def _claim(a: Any, patience: timedelta) -> tuple[Key | None, dict[Key, str], dict[Key, int]]:
     """Lock a unit and take its due rows away; each group with the cause that was recorded last, and how long it waits
     as things stand."""
-    row = await a.fetchrow(_CLAIM, patience)
+    # The first rows nearly always name a free unit; all of them may be one that another comparer has.
+    row = await a.fetchrow(_CLAIM, patience, _LOOK_FIRST) or await a.fetchrow(_CLAIM, patience, _LOOK_AT_MOST)
     if row is None:
         return None, {}, {}
     unit = Key(*row)

@@ -85,6 +85,11 @@ class Intake:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    def check_room(self) -> None:
+        """Raise :class:`~shared.eventlog.model.LogFull` when nothing more can be taken; for a door that keeps something
+        (a document) before it has a batch to accept."""
+        self._may_accept()
+
     async def accept(
         self,
         sender: Sender,
@@ -104,7 +109,7 @@ class Intake:
         Raises :class:`BatchIdReused`, :class:`~shared.eventlog.model.LogFull`,
         :class:`~shared.eventlog.model.LogUnavailable`; after the latter two, send the batch again.
         """
-        self._may_accept()
+        self.check_room()
         work = _Batch(sender, batch, UUID(bytes=digest[:16]), received_at, items)
         known = may_repeat
         for _ in range(_ROUNDS_MAX):

@@ -60,6 +60,7 @@ async def post_file(request: Request, who: Principal = Depends(principal), here:
         await operator(request)
     if _places.locked():
         raise unavailable("Busy", f"{AT_ONCE} files are being taken in already.")
+    here.intake.check_room()
     async with _places:
         with Spool(here.file_bytes_max) as spool:
             await _receive(request, spool)
@@ -117,6 +118,15 @@ def _upload(request: Request, who: Principal, zone: str, now: datetime) -> Uploa
     if times["asserted_at"] is not None and times["asserted_at"] > now + AHEAD:
         raise Problem(
             422, "Ahead of time", "asserted_at lies more than one day ahead.", fix="Correct it.", field="asserted_at"
+        )
+    start, end = times["covers_from"], times["covers_to"]
+    if start is not None and end is not None and start >= end:
+        raise Problem(
+            422,
+            "Reversed span",
+            "covers_to is exclusive and must lie after covers_from.",
+            fix="Send the span that the file covers, such as covers_from=2026-09-01&covers_to=2026-10-01.",
+            field="covers_to",
         )
     return Upload(
         declared,

@@ -92,6 +92,9 @@ class Quarantine:
         if item.resolved is not None:
             return Result("duplicate", item.resolved)
         content = corrected(item.item, corrections)
+        if item.kind == "conflict" and not corrections:
+            # It would meet the same record again, and leave a second reject that nobody can resolve.
+            return Result("quarantined", item.first, item.id, item.faults)
         try:
             # Asserted when it first arrived: what the source has said since outranks it.
             [again] = read(

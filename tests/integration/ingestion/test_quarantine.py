@@ -130,7 +130,8 @@ async def test_a_conflict_shows_both_and_can_be_sent_under_another_id(ingestion:
     assert whole["first"]["record"]["data"]["quantity"] == "7"
     again = (await resubmit(ingestion, item)).json()["data"]
     assert (again["outcome"], again["field"]) == ("quarantined", "id")
-    assert again["quarantine"] != item
+    assert again["quarantine"] == item
+    assert await ingestion.of("ingestion.quarantine") == [(1,)]
     told = (await resubmit(ingestion, item, {"id": "agents/1@2"})).json()["data"]
     assert told["outcome"] == "stored"
     assert (await shown(ingestion, item))["state"] == "resolved"

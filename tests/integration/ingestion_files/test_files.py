@@ -286,6 +286,22 @@ async def test_complete_may_be_forced_and_its_span_be_told(ingestion: Ingestion)
     assert answer["observed"] == "2026-09-01T22:00:00Z/2026-09-15T00:00:00Z"
 
 
+async def test_a_span_that_ends_before_it_begins_is_refused(ingestion: Ingestion) -> None:
+    told = {"covers_from": "2026-10-01T00:00:00Z", "covers_to": "2026-09-01T00:00:00Z"}
+    answer = await post(ingestion, "usage", usage(3), complete="true", **told)
+    assert (answer.status_code, answer.json()["field"]) == (422, "covers_to")
+    assert await count(ingestion) == 0
+
+
+async def test_without_room_no_document_is_kept(ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise LogFull("little disk is left")
+
+    monkeypatch.setattr(ingestion.parts.intake, "_may_accept", full)
+    assert (await post(ingestion, "usage", usage(3))).status_code == 503
+    assert await ingestion.of("vault.document") == [(0,)]
+
+
 async def test_complete_never_covers_what_comes_after_the_files_own_word(ingestion: Ingestion) -> None:
     answer = await send(ingestion, "usage", usage(3), complete="true", asserted_at="2026-09-20T00:00:00Z")
     assert answer["observed"] == "2026-08-31T22:00:00Z/2026-09-20T00:00:00Z"

@@ -23,7 +23,7 @@ from shared.kernel.periods import month_of
 from shared.runtime.http import DATABASE_AWAY, Problem
 
 _ID = re.compile(r"[0-9a-f]{8,32}", re.ASCII)
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
+_MONTH = re.compile(r"(?!0000)(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 
 router = APIRouter()
 

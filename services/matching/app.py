@@ -74,7 +74,7 @@ def build_app(settings: MatchingSettings, clock: Clock | None = None) -> FastAPI
         async with running(app, settings, clock or SystemClock()):
             yield
 
-    app = FastAPI(title="Plumbline matching", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Plumbline matching", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     install(app)
     app.include_router(router)
     return app

@@ -77,7 +77,7 @@ def build_app(settings: NotificationSettings, clock: Clock | None = None) -> Fas
         async with running(app, settings, clock or SystemClock()):
             yield
 
-    app = FastAPI(title="Plumbline notification", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Plumbline notification", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     install(app)
     app.include_router(router)
     return app

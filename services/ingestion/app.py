@@ -18,7 +18,7 @@ from services.ingestion.parts import Parts
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.standing import Standing
 from shared.access.principal import Access, read_secrets
-from shared.eventlog.checks import check_settings
+from shared.eventlog.checks import check_settings, keep_room
 from shared.eventlog.model import LogFull, LogUnavailable
 from shared.eventlog.postgres import Appender
 from shared.messaging.runner import Messaging
@@ -86,12 +86,16 @@ async def running(settings: IngestionSettings, clock: Clock) -> AsyncIterator[Ru
             pool, Access(pool, secrets, clock), intake, writers, Standing(pool), Documents(master), master, clock
         )
         calendar = Calendar(work, writers["feeds"], clock)
-        task = asyncio.create_task(calendar.run(), name="calendar")
+        tasks = [
+            asyncio.create_task(calendar.run(), name="calendar"),
+            asyncio.create_task(keep_room(work, clock), name="room"),
+        ]
         try:
             yield Running(parts, messaging, calendar)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def build_app(settings: IngestionSettings, clock: Clock | None = None) -> FastAPI:

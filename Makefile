@@ -41,7 +41,7 @@ format: setup ## Format the code and sort the imports
 
 schemas: setup ## Write docs/events from the record types, docs/formats.md from the profiles
 	@$(BIN)/python -m shared.events.export
-	@$(BIN)/python -m services.ingestion.domain.manual > docs/formats.md
+	@$(BIN)/python -m services.ingestion.domain.manual > docs/formats.md.new && mv docs/formats.md.new docs/formats.md
 
 clean: ## Remove what set-up and the tools made; var/ (your data) stays
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -40,7 +41,13 @@ class Data(BaseModel):
 _WHOLE_SECONDS = len("2026-09-01T10:00:00")
 
 
-def _no_float(value: Any) -> Any:
+# As a cell of a CSV: what Python's Decimal reads beyond this (1_000, digits of other scripts, spaces) is a mistake.
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise ValueError('is not a decimal; send digits alone, such as "12.40"')
     if isinstance(value, float):
         raise ValueError('a JSON number with a fraction is a binary float; send it as a string, such as "12.40"')
     if isinstance(value, bool):
@@ -71,7 +78,7 @@ def _no_nul(value: str) -> str:
 # Sources send up to 15 decimals; 38 digits hold them with room for any quantity of bytes.
 Exact = Annotated[
     Decimal,
-    BeforeValidator(_no_float),
+    BeforeValidator(_plain),
     Field(max_digits=38, decimal_places=18),
     PlainSerializer(decimal_text, return_type=str, when_used="json"),
 ]

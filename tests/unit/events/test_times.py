@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from shared.events.base import Day, Instant, utc_text
+from shared.events.base import Day, Exact, Instant, utc_text
 from shared.events.invoices import InvoiceIssued
 
 INSTANT, DAY = TypeAdapter(Instant), TypeAdapter(Day)
@@ -56,3 +57,9 @@ def test_a_service_period_is_a_span_of_at_most_ten_years(start: str, end: str, w
     data = {"invoice": "INV-1", "client": "a", "issued_on": "2026-11-01", "currency": "EUR", "lines": 1}
     with pytest.raises(ValidationError, match=words):
         InvoiceIssued.model_validate({**data, "period_from": start, "period_to": end})
+
+
+@pytest.mark.parametrize("text", ["1_000", "٣", " 5 ", "5\n", "", "NaN", "Infinity", "1,000"])
+def test_a_decimal_is_plain_digits_as_in_a_csv(text: str) -> None:
+    with pytest.raises(ValidationError, match="is not a decimal"):
+        TypeAdapter(Exact).validate_json(json.dumps(text))

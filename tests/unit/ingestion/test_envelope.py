@@ -106,8 +106,8 @@ def test_the_same_content_on_another_day_by_another_run_is_the_same_record() -> 
     ("changes", "field", "reason", "fix"),
     [
         ({"data__quantity": 12.5}, "data.quantity", "binary float", "string"),
-        ({"data__quantity": "NaN"}, "data.quantity", "not a number", "12.40"),
-        ({"data__quantity": "Infinity"}, "data.quantity", "not a number", "12.40"),
+        ({"data__quantity": "NaN"}, "data.quantity", "not a decimal", "12.40"),
+        ({"data__quantity": "Infinity"}, "data.quantity", "not a decimal", "12.40"),
         ({"data__quantity": "1e400"}, "data.quantity", "too many digits", "38"),
         ({"data__quantity": "1.204,5"}, "data.quantity", "not a decimal", "12.40"),
         ({"data__quantity": True}, "data.quantity", "decimal", "12.40"),

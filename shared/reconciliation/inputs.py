@@ -111,6 +111,10 @@ class InvoiceState:
     """Complete, not voided documents of kind ``invoice``."""
     incomplete: tuple[str, ...] = ()
     """Documents whose lines are not all here, as ``INV-7: 3 of 12 lines``."""
+    coming: tuple[str, ...] = ()
+    """Of these, invoices of which no version counts yet: their lines may still bill what is missing."""
+    crediting: tuple[str, ...] = ()
+    """Of these, credit notes of which no version counts yet: their lines may still give back what is too much."""
     straddling: int = 0
     """Complete, not voided invoices whose service period meets this one without lying in it (quarters, cycles of the
     15th): they say that the client is invoiced, not what this month holds."""

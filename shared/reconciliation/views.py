@@ -267,6 +267,9 @@ class Incomplete:
     period: Period
     what: str
     """``INV-7: 3 of 12 lines``."""
+    kind: Literal["invoice", "credit_note"] = "invoice"
+    first: bool = True
+    """Nothing of the document counts yet; a newer version of one that does goes on with the old one."""
 
 
 class Lines(NamedTuple):
@@ -312,14 +315,18 @@ def standing(
     waiting: list[Incomplete] = []
     for document in sorted(versions):
         void = voids.get(document, 0)
+        pending: list[Cell] = []
+        counts = False
         for header in sorted(versions[document], key=lambda cell: -_version(cell)):
             if _version(header) <= void:
                 break
             lines = lines_of(header)
             if lines.complete:
                 counting.append(_document(header, lines.cells))
+                counts = True
                 break
-            waiting.append(_incomplete(header, lines.here))
+            pending.append(header)
+        waiting += [_incomplete(header, lines_of(header).here, first=not counts) for header in pending]
     # What corrected an invoice that was never billed corrects nothing.
     gone = voids.keys() - {(document.source, document.invoice) for document in counting}
     return [d for d in counting if d.corrects is None or (d.source, d.corrects) not in gone], waiting
@@ -357,12 +364,12 @@ def _document(header: Cell, lines: tuple[Cell, ...]) -> Document:
     )
 
 
-def _incomplete(header: Cell, lines: int) -> Incomplete:
+def _incomplete(header: Cell, lines: int, *, first: bool) -> Incomplete:
     value = header.value or {}
     what = f"{value['invoice']}: {lines} of {value['lines']} lines"
     if lines == value["lines"]:
         what = f"{value['invoice']}: its {lines} lines are not those that its digest names"
-    return Incomplete(value["client"], _period(value), what)
+    return Incomplete(value["client"], _period(value), what, value["kind"], first)
 
 
 def _meet(one: Period, other: Period) -> bool:
@@ -375,8 +382,16 @@ def invoice_state(
     """What is known of a client's invoices of a period."""
     invoices = [d for d in counting if d.client == client_id and d.kind == "invoice" and _meet(d.period, period)]
     within = sum(1 for d in invoices if period.start <= d.period.start and d.period.end <= period.end)
-    pending = sorted(w.what for w in waiting if w.client == client_id and _meet(w.period, period))
-    return InvoiceState(complete=within, incomplete=tuple(pending), straddling=len(invoices) - within)
+    pending = sorted(
+        (w for w in waiting if w.client == client_id and _meet(w.period, period)), key=lambda one: one.what
+    )
+    return InvoiceState(
+        complete=within,
+        incomplete=tuple(w.what for w in pending),
+        coming=tuple(w.what for w in pending if w.first and w.kind == "invoice"),
+        crediting=tuple(w.what for w in pending if w.first and w.kind == "credit_note"),
+        straddling=len(invoices) - within,
+    )
 
 
 def line_period(document: Document, line: Cell) -> Period:

@@ -196,6 +196,28 @@ def test_a_later_incomplete_version_does_not_stop_the_last_complete_one() -> Non
     assert (only_break(verdict).reached, sides(verdict)) == (Reached.CLIENT_INVOICE, ["invoice_lines"])
 
 
+def test_what_the_lines_of_a_second_invoice_could_still_bill_waits_for_them() -> None:
+    wait = ("MB: 0 of 1 lines",)
+    invoices = InvoiceState(complete=1, incomplete=wait, coming=wait)
+    for given in (
+        {"lines": (unit_line(),), "invoice": (posted("40", "4.20"),)},
+        {"lines": (unit_line(),), "invoice": ()},
+        {"invoice": ()},
+    ):
+        assert drawn(used=USED_53, **given).breaks
+        verdict = drawn(used=USED_53, **given, invoices=invoices)
+        assert (verdict.state, verdict.breaks, verdict.broken) == (State.NOT_COMPARABLE, (), D(0))
+        assert [(w.side, w.what) for w in verdict.waiting] == [("invoice_lines", wait[0])]
+
+
+def test_what_the_lines_of_a_credit_note_could_still_give_back_waits_for_them() -> None:
+    wait = ("CN-1: 0 of 1 lines",)
+    given = {"lines": (unit_line(),), "used": USED_53, "invoice": (posted("60", "4.20"),), "complete": True}
+    assert drawn(**given).breaks
+    verdict = drawn(**given, invoices=InvoiceState(complete=1, incomplete=wait, crediting=wait))
+    assert (verdict.breaks, verdict.explained, sides(verdict)) == ((), D("29.40"), ["invoice_lines"])
+
+
 def test_a_quantity_and_a_price_come_apart_and_each_gets_its_part() -> None:
     verdict = drawn(lines=(unit_line("4.20"),), used=USED_53, invoice=(posted("40", "5.00"),))
     assert [(one.body.code, one.body.direction, one.body.amount) for one in verdict.breaks] == [

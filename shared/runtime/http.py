@@ -169,7 +169,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return _answer(request, Problem(422, "Invalid request", f"{field}: {first['msg']}", field=field))
+    detail, fix = f"{field}: {first['msg']}", f"Correct {field} in the request."
+    return _answer(request, Problem(422, "Invalid request", detail, field=field, fix=fix))
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:

@@ -249,8 +249,8 @@ RETURNING new.tenant, old.as_of, old.first_day, new.as_of, new.first_day"""
 
 
 async def _keep_calendar(tx: Any, ticks: Sequence[Moved], dues: Dues) -> None:
-    """A day's passing alone wakes only whoever waits for it (``matching.wake``); a month's begins new groups; the first
-    day, or an earlier one, opens the books."""
+    """A day's passing alone wakes only whoever waits for it (``matching.wake``) and begins the contract lines of that
+    day; a month's begins new groups; the first day, or an earlier one, opens the books."""
     days: dict[str, list[tuple[date, str]]] = {}
     for tick in ticks:
         days.setdefault(tick.tenant, []).append((date.fromisoformat(tick.key[0]), tick.cause))
@@ -266,3 +266,5 @@ async def _keep_calendar(tx: Any, ticks: Sequence[Moved], dues: Dues) -> None:
             dues.add(tenant, "months", [str(opening(first)), str(as_of)], cause)
         elif month_of(as_of) != month_of(old_as_of):
             dues.add(tenant, "months", [str(month_of(old_as_of).end), str(as_of)], cause)
+        if old_as_of is not None and as_of > old_as_of:
+            dues.add(tenant, "days", [str(old_as_of), str(as_of)], cause)

@@ -510,6 +510,19 @@ async def _begin(step: _Step, dues: Sequence[Due]) -> None:
         step.found.later(step.tenant, "document", None, tuple(document), due.cause)
 
 
+_STARTED = """
+SELECT DISTINCT c.client, c.product, c.key[4] FROM matching.cell c
+ WHERE c.tenant = $1 AND c.kind = 'contract_line' AND c.key[4] > $2 AND c.key[4] <= $3"""
+
+
+async def _days(step: _Step, dues: Sequence[Due]) -> None:
+    """Days that have come: contract lines that begin on them."""
+    for due in dues:
+        for client, product, since in await step.fetch(_STARTED, *due.key):
+            month = month_of(date.fromisoformat(since)).start
+            step.found.group(step.tenant, client, month, product, due.cause)
+
+
 async def _client_groups(step: _Step, dues: Sequence[Due]) -> None:
     await step.existing({due.key[0]: due.cause for due in dues})
 
@@ -570,6 +583,7 @@ _EXPANDERS: dict[str, Callable[[_Step, Sequence[Due]], Awaitable[None]]] = {
     "tenant": _tenants,
     "begin": _begin,
     "months": _months,
+    "days": _days,
     "client_groups": _client_groups,
     "client_months": _client_months,
 }

@@ -61,9 +61,10 @@ class Drawn:
 
 
 def rests_on_absence(verdict: Verdict) -> bool:
-    """Whether a feed's completeness, or an identifier that nobody has mapped, has a say in a verdict."""
+    """Whether a feed's completeness, or an identifier that nobody has mapped, may have a say in a verdict: also behind
+    invoice lines that are still to come."""
     return any(one.body.code in (Code.PHANTOM_LINE, Code.QTY_OVER) for one in verdict.breaks) or any(
-        waiting.side in ("usage_complete", "mapping") for waiting in verdict.waiting
+        waiting.side in ("usage_complete", "mapping", "invoice_lines") for waiting in verdict.waiting
     )
 
 

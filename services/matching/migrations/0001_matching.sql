@@ -89,6 +89,7 @@ CREATE INDEX cell_client ON matching.cell (tenant, client) WHERE kind = 'client'
 CREATE INDEX cell_product ON matching.cell (tenant, product) WHERE kind = 'product';
 CREATE INDEX cell_contract_client ON matching.cell (tenant, client, product) WHERE kind = 'contract_line';
 CREATE INDEX cell_contract_line ON matching.cell (tenant, (key[1]), (key[2]), (key[3])) WHERE kind = 'contract_line';
+CREATE INDEX cell_contract_from ON matching.cell (tenant, (key[4])) WHERE kind = 'contract_line';
 CREATE INDEX cell_invoice_line ON matching.cell (tenant, (key[1]), (key[2]), (key[3]), product) WHERE kind = 'invoice_line';
 CREATE INDEX cell_charge_account ON matching.cell (tenant, source, account) WHERE kind = 'vendor_bill_line';
 CREATE INDEX cell_charge_sku ON matching.cell (tenant, source, sku) WHERE kind = 'vendor_bill_line';

@@ -143,6 +143,16 @@ async def test_the_day_on_which_an_invoice_is_overdue_wakes_the_client(matching:
     assert await matching.replay(TENANT) == 2
 
 
+async def test_the_day_on_which_a_contract_line_begins_makes_its_group(matching: Matching) -> None:
+    diary = Diary(mapped(), matching)
+    diary.book.line("northwind", "edr", "2026-10-25", unit="4.20")
+    await diary.tell()
+    assert not await matching.admin.fetch("SELECT * FROM matching.drawn")
+    diary.book.tick("2026-10-25")
+    await diary.tell()
+    assert await matching.admin.fetchval("SELECT count(*) FROM matching.drawn") == 1
+
+
 async def test_the_end_of_an_exclusion_takes_back_what_rested_on_it(matching: Matching) -> None:
     diary = Diary(Numbered(), matching)
     diary.book.tick("2026-10-20")

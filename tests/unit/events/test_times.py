@@ -18,8 +18,8 @@ INSTANT, DAY = TypeAdapter(Instant), TypeAdapter(Day)
 
 @given(
     st.datetimes(
-        datetime(1970, 1, 1),
-        datetime(2199, 12, 31),
+        datetime(1970, 1, 2),
+        datetime(2199, 12, 30),
         timezones=st.integers(-840, 840).map(lambda minutes: timezone(timedelta(minutes=minutes))),
     )
 )

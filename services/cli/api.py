@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -24,7 +25,8 @@ class Api:
         headers = {"Authorization": f"Bearer {self._token()}"}
         if tenant is not None:
             headers["Plumbline-Tenant"] = tenant
-        self._client = httpx.Client(base_url=address, headers=headers, timeout=_TIMEOUT_S)
+        # trust_env: an HTTP_PROXY of the environment must see neither the request nor the token.
+        self._client = httpx.Client(base_url=address, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
 
     def get(self, path: str, **params: Any) -> Any:
         """GET; parameters that are None are left out."""
@@ -97,6 +99,11 @@ class Api:
             ) from None
 
 
+def segment(given: str) -> str:
+    """What a person typed, as one segment of a path: it cannot lead elsewhere."""
+    return quote(given, safe="").replace(".", "%2E")
+
+
 def _fault(service: str, answer: httpx.Response) -> Fault:
     """A problem document (RFC 9457), as a fault: its detail, field, fix and correlation id."""
     try:
@@ -113,5 +120,5 @@ def _fault(service: str, answer: httpx.Response) -> Fault:
         where=f"{service}, {answer.request.method} {answer.request.url.path}{field}",
         fix=problem.get("fix"),
         exit=_EXITS.get(status, default),
-        correlation=problem.get("correlation") or answer.headers.get("plumbline-correlation"),
+        correlation=problem.get("correlation") or answer.headers.get("x-correlation-id"),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from services.cli.api import Api
+from services.cli.api import Api, segment
 from services.cli.faults import Exit
 from services.cli.frame import current
 from services.cli.output import Column, Output
@@ -16,6 +18,7 @@ from shared.kernel.money import amount_text
 
 app = typer.Typer(help="Where delivery, contract and bill have come apart.", no_args_is_help=True)
 
+_AT_ONCE = 8
 _WORDS = {
     "client_owes_us": "▲ client owes us",
     "we_owe_client": "▼ we owe client",
@@ -71,7 +74,7 @@ def list_(
     """List discrepancies, the largest amounts first."""
     frame = current()
     answer = frame.api("matching").get(
-        "/v1/discrepancies", state=state, code=code, client=client, min=min_, limit=limit, cursor=cursor, bodies="true"
+        "/v1/discrepancies", state=state, code=code, client=client, min=min_, limit=limit, cursor=cursor
     )
     rows, meta = [_row(item) for item in answer["data"]], answer["meta"]
     columns = [
@@ -103,17 +106,53 @@ def list_(
 def _footer(shown: int, meta: dict[str, Any]) -> str:
     text = (
         f"{shown} of {meta['open']:,} open, over {meta['compared_groups']:,} comparisons;"
-        f" {meta['not_comparable']:,} not yet comparable."
+        f" {meta['not_comparable']:,} not yet comparable"
+        f"{' (plumbline discrepancies waiting)' if meta['not_comparable'] else ''}."
     )
     if meta.get("next"):
         text += f" More: --cursor {meta['next']}"
     return text + (" Next: plumbline explain ID" if shown else "")
 
 
+@app.command("waiting")
+def waiting(
+    client: Annotated[str | None, typer.Option(help="One client.")] = None,
+    period: Annotated[str | None, typer.Option(help="One month, as 2026-10.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Next page, from the last answer.")] = None,
+) -> None:
+    """List what cannot be compared yet: what each waits for, and until when."""
+    out = current().out
+    answer = (
+        current()
+        .api("matching")
+        .get("/v1/groups", state="not_comparable", client=client, period=period, limit=limit, cursor=cursor)
+    )
+    columns = [
+        Column("client", "CLIENT"),
+        Column("month", "PERIOD"),
+        Column("product", "PRODUCT"),
+        Column("side", "WAITS FOR"),
+        Column("until", "UNTIL"),
+        Column("what", "WHAT", drop=1),
+    ]
+    rows = answer["data"] if out.for_programs else [row for group in answer["data"] for row in _waits(group)]
+    out.rows(rows, columns, answer["meta"], empty="nothing waits: all that is known can be compared")
+    if answer["meta"].get("next"):
+        out.note(f"more: --cursor {answer['meta']['next']}")
+
+
+def _waits(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each side that a group waits for. Product ``*`` is the client's month as a whole."""
+    head = {"client": group["client"], "month": group["period"]["from"][:7]}
+    head["product"] = "(all)" if group["product"] == "*" else group["product"]
+    return [{**head, **one, "side": one["side"].replace("_", " ")} for one in group["waiting"] or [{"side": "?"}]]
+
+
 @app.command("show")
 def show(discrepancy: Annotated[str, typer.Argument(help="Its id, or the first eight digits.")]) -> None:
     """Show one discrepancy: the verdict, what it rests on, and its history."""
-    data = current().api("matching").get(f"/v1/discrepancies/{discrepancy}")["data"]
+    data = current().api("matching").get(f"/v1/discrepancies/{segment(discrepancy)}")["data"]
     current().out.document(data, show=lambda: _show(current().out, data))
 
 
@@ -156,12 +195,17 @@ def _show(out: Output, data: dict[str, Any]) -> None:
 def explain(discrepancy: Annotated[str, typer.Argument(help="Its id, or the first eight digits.")]) -> None:
     """Show the arithmetic of a discrepancy, from the records that it rests on. Nothing is computed again."""
     frame = current()
-    data = frame.api("matching").get(f"/v1/discrepancies/{discrepancy}")["data"]
-    log = frame.api("ingestion")
-    for step in data["body"].get("derivation", []):
-        for source in step.get("sources", []):
-            source |= _whereabouts(log, source)
+    data = frame.api("matching").get(f"/v1/discrepancies/{segment(discrepancy)}")["data"]
+    steps = data["body"].get("derivation", [])
+    _locate(frame.api("ingestion"), [source for step in steps for source in step.get("sources", [])])
     frame.out.document(data, show=lambda: _explain(frame.out, data))
+
+
+def _locate(log: Api, sources: list[dict[str, Any]]) -> None:
+    """Add to each source where it stands; a few questions at a time."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for source, found in zip(sources, pool.map(partial(_whereabouts, log), sources), strict=True):
+            source |= found
 
 
 def _whereabouts(log: Api, source: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,11 +31,12 @@ def file(
     covers_to: Annotated[str | None, typer.Option(help="With --complete: its end, exclusive.")] = None,
     asserted_at: Annotated[str | None, typer.Option(help="When the source wrote it; default: now.")] = None,
 ) -> None:
-    """Ingest one file. The same file again stores nothing; exit 5 if something was quarantined."""
+    """Ingest one file. The same file again stores nothing; exit 5 if something was quarantined, 7 if completeness was
+    withheld."""
     frame = current()
     try:
-        size = path.stat().st_size
         handle = path.open("rb")
+        about = os.fstat(handle.fileno())
     except OSError as error:
         raise Fault(f"{path} cannot be read: {error.strerror}", fix="check the path") from error
     params = {
@@ -45,6 +48,8 @@ def file(
         "asserted_at": asserted_at,
         "filename": path.name,
     }
+    # A pipe has no size, and a file may grow while it is read: the body goes in chunks, the size moves the bar alone.
+    size = about.st_size if stat.S_ISREG(about.st_mode) else None
     with handle, frame.out.progress(path.name, size) as advance:
 
         def pieces() -> Iterator[bytes]:
@@ -52,13 +57,15 @@ def file(
                 yield piece
                 advance(len(piece))
 
-        headers = {"Content-Type": "text/csv", "Content-Length": str(size)}
+        headers = {"Content-Type": "text/csv"}
         answer = frame.api("ingestion").post(
             "/v1/files", params=params, content=pieces(), headers=headers, timeout=_TIMEOUT_S
         )
     frame.out.document(answer, show=lambda: _show(path.name, answer))
     if answer["receipt"]["quarantined"]:
         raise typer.Exit(Exit.QUARANTINED)
+    if answer.get("withheld"):
+        raise typer.Exit(Exit.NOT_COMPARABLE)
 
 
 def _show(name: str, answer: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer._click.exceptions import ClickException
 
 from deploy.local.home import Home
 from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, tail, tenants
@@ -78,19 +79,29 @@ def hoist(arguments: list[str]) -> list[str]:
 def main() -> None:
     """The entry point of ``.venv/bin/plumbline``."""
     arguments = hoist(sys.argv[1:])
+    as_json = "--json" in arguments or "--ndjson" in arguments
     try:
-        app(arguments, prog_name="plumbline")
+        sys.exit(app(arguments, prog_name="plumbline", standalone_mode=False))
     except Fault as fault:
-        _tell(fault, as_json="--json" in arguments or "--ndjson" in arguments)
+        _tell(fault, as_json)
         sys.exit(fault.exit)
+    except ClickException as error:
+        # With standalone_mode the framework would tell it by itself, as text whatever --json says.
+        if as_json:
+            _tell(Fault(error.format_message(), fix="the command with --help"), as_json)
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(Exit.INTERRUPTED)
     except OSError as error:  # a file or folder that a command could not use
-        _tell(Fault(error.strerror or str(error), where=error.filename), as_json="--json" in arguments)
+        _tell(Fault(error.strerror or str(error), where=error.filename), as_json)
         sys.exit(Exit.USAGE)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
 
 
-def _tell(fault: Fault, *, as_json: bool) -> None:
+def _tell(fault: Fault, as_json: bool) -> None:
     parts = fault.parts()
     if as_json:
         text = json.dumps(parts, ensure_ascii=False)

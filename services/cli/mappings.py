@@ -31,9 +31,7 @@ def list_(
         for code in _UNMAPPED:
             rows += [
                 _unmapped(row["body"])
-                for row in frame.api("matching").pages(
-                    "/v1/discrepancies", state="open", code=code, limit=500, bodies="true"
-                )
+                for row in frame.api("matching").pages("/v1/discrepancies", state="open", code=code, limit=500)
             ]
     if state != "unmapped":
         rows += [_confirmed(row) for row in frame.api("ingestion").pages("/v1/mappings", limit=500)]

@@ -90,6 +90,8 @@ def _detached(home: Home, out: Output) -> None:
                 if status.get("pid") == process.pid and status.get("state") == "ready":
                     _tell_progress(said, out)
                     out.note(f"ready, in the background as process {process.pid}; `plumbline down` stops it")
+                    ready = {"pid": process.pid, "home": str(home.path), "endpoints": read_json(home.endpoints)}
+                    out.document(ready, show=lambda: None)
                     return
                 said = _tell_progress(said, out)
                 time.sleep(_POLL_S)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.api import segment
 from services.cli.faults import Exit, Fault
 from services.cli.frame import current
 from services.cli.output import Column
@@ -39,7 +40,7 @@ def list_(
 @app.command("show")
 def show(item: Annotated[str, typer.Argument(help="The item's id.")]) -> None:
     """Show one item whole: the record as it came, the field, the reason and the fix."""
-    data = current().api("ingestion").get(f"/v1/quarantine/{item}")["data"]
+    data = current().api("ingestion").get(f"/v1/quarantine/{segment(item)}")["data"]
 
     def people() -> None:
         for name, value in data.items():
@@ -54,18 +55,20 @@ def show(item: Annotated[str, typer.Argument(help="The item's id.")]) -> None:
 def resubmit(
     item: Annotated[str, typer.Argument(help="The item's id.")],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A corrected field, as data.quantity=7; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="A corrected field, as data.quantity=7 (=null: taken out); repeatable."),
     ] = None,
+    unset: Annotated[list[str] | None, typer.Option("--unset", help="A field to take out; repeatable.")] = None,
 ) -> None:
     """Send an item again, as it is or with corrected fields; the original stays, and the new record names it."""
-    corrections: dict[str, str] = {}
+    corrections: dict[str, str | None] = dict.fromkeys(unset or [])
     for text in set_ or []:
         field, equals, value = text.partition("=")
         if not equals:
             raise Fault(f"--set {text!r} is not FIELD=VALUE", fix="for instance --set data.quantity=7")
-        corrections[field] = value
+        corrections[field] = None if value == "null" else value
     frame = current()
-    answer = frame.api("ingestion").post(f"/v1/quarantine/{item}/resubmit", json={"set": corrections})["data"]
+    answer = frame.api("ingestion").post(f"/v1/quarantine/{segment(item)}/resubmit", json={"set": corrections})["data"]
 
     def people() -> None:
         where = f" at {answer['place']}" if answer.get("place") else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services.cli.faults import Fault
 from services.cli.frame import current
 from services.cli.output import Output
 from shared.events.catalogue import WRITERS
@@ -27,11 +28,18 @@ def tail(
     """Print records as they are committed, oldest first."""
     frame = current()
     api = frame.api("ingestion")
+    if frame.out.as_json and follow:
+        raise Fault("--json is one document, and following has no end", fix="--ndjson, or --no-follow")
     cursors: dict[str, str | None] = {}
+    seen: list[dict[str, Any]] = []
     for name in topic or WRITERS:
         page = api.get("/v1/records", topic=name, last=last)
-        _print(frame.out, page["data"])
+        seen += page["data"]
+        if not frame.out.as_json:
+            _print(frame.out, page["data"])
         cursors[name] = page["meta"]["next"]
+    if frame.out.as_json:
+        frame.out.document(seen, show=lambda: None)
     while follow:
         quiet = True
         for name, cursor in cursors.items():

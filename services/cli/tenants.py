@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from services.cli.api import segment
 from services.cli.faults import Fault
 from services.cli.frame import current
 from services.cli.output import Column
@@ -70,7 +71,7 @@ def revoke_key(prefix: Annotated[str, typer.Argument(help="The key's prefix, as 
     """Revoke a key for good; it stops working within a second."""
     frame = current()
     frame.confirm(f"Revoke key {prefix} of {frame.tenant}?")
-    answer = frame.admin("ingestion").delete(f"/v1/admin/keys/{prefix}", params={"tenant": frame.tenant})
+    answer = frame.admin("ingestion").delete(f"/v1/admin/keys/{segment(prefix)}", params={"tenant": frame.tenant})
     frame.out.document(answer["data"] if answer else {}, show=lambda: frame.out.say(f"revoked {prefix}"))
 
 
@@ -80,11 +81,19 @@ def list_settings() -> None:
     rows = list(current().api("ingestion").pages("/v1/settings"))
     columns = [
         Column("key", "SETTING"),
-        Column("value", "VALUE"),
+        Column("shown", "VALUE"),
         Column("default", "DEFAULT", drop=1),
         Column("description", "MEANING", drop=2),
     ]
-    current().out.rows(rows, columns)
+    out = current().out
+    out.rows(rows if out.for_programs else [row | {"shown": _shown(row)} for row in rows], columns)
+
+
+def _shown(row: dict[str, Any]) -> str | None:
+    """A setting's value for people; of a secret, that there is one."""
+    if row.get("is_secret"):
+        return "(set)" if row.get("is_set") else None
+    return None if row["value"] is None else str(row["value"])
 
 
 @settings.command("set")
@@ -103,5 +112,5 @@ def set_setting(
     api = frame.api("ingestion")
     known = {row["key"]: row for row in api.pages("/v1/settings")}
     secret = bool(known.get(key, {}).get("is_secret"))
-    answer = api.put(f"/v1/settings/{key}", json={"secret" if secret else "value": value})
+    answer = api.put(f"/v1/settings/{segment(key)}", json={"secret" if secret else "value": value})
     frame.out.document(answer["data"], show=lambda: frame.out.say(f"set {key}" + ("" if secret else f" = {value}")))

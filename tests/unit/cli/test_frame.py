@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,8 +17,8 @@ import pytest
 from deploy.local.errors import PlatformError
 from deploy.local.home import Home, write_atomically
 from services.cli import main as front
-from services.cli import platform
-from services.cli.api import Api
+from services.cli import platform, tenants
+from services.cli.api import Api, segment
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame
 from services.cli.output import Column, Output, table
@@ -78,6 +79,98 @@ def test_an_unknown_option_is_a_usage_error(
 ) -> None:
     assert run(monkeypatch, "status", "--bogus") == 2
     assert "--bogus" in capsys.readouterr().err
+
+
+def test_with_json_a_usage_error_is_a_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed in (["status", "--bogus"], ["no-such-command"], ["quarantine", "list", "--limit", "0"]):
+        assert run(monkeypatch, *typed, "--json") == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert json.loads(said.err)["error"]
+
+
+def test_following_is_no_single_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Home
+) -> None:
+    write_atomically(home.endpoints, json.dumps({"ingestion": "http://127.0.0.1:1"}))
+    monkeypatch.setenv("PLUMBLINE_HOME", str(home.path))
+    assert run(monkeypatch, "tail", "--json", "--tenant", "harbor") == 2
+    assert "--no-follow" in json.loads(capsys.readouterr().err)["fix"]
+
+
+def test_what_a_person_typed_stays_one_segment_of_a_path() -> None:
+    assert segment("../../etc") == "%2E%2E%2F%2E%2E%2Fetc"
+
+
+class Answers:
+    """An Api that keeps what it was asked and answers the same each time."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def post(self, path: str, **options: Any) -> Any:
+        if content := options.get("content"):
+            options["content"] = b"".join(content)
+        self.asked.append((path, options))
+        return self.answer
+
+    def get(self, path: str, **params: Any) -> Any:
+        self.asked.append((path, params))
+        return self.answer
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Answers:
+    answers = Answers(answer)
+    monkeypatch.setattr(Frame, "api", lambda _self, _service: answers)
+    return answers
+
+
+def test_a_field_is_taken_out_by_unset_and_by_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = answering(monkeypatch, {"data": {"outcome": "stored", "place": "usage/0@1"}})
+    assert run(monkeypatch, "quarantine", "resubmit", "a1", "--unset", "x", "--set", "y=null", "--set", "z=7") == 0
+    assert api.asked == [("/v1/quarantine/a1/resubmit", {"json": {"set": {"x": None, "y": None, "z": "7"}}})]
+
+
+def test_a_pipe_is_sent_without_a_length_and_withheld_completeness_is_exit_7(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    receipt = {"accepted": 1, "stored": 1, "duplicate": 0, "quarantined": 0}
+    api = answering(monkeypatch, {"receipt": receipt, "rows": 1, "document": "0", "withheld": "too early"})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    Thread(target=lambda: pipe.write_bytes(b"a,b\n"), daemon=True).start()
+    assert run(monkeypatch, "ingest", "file", str(pipe), "--profile", "focus", "--complete") == 7
+    _, options = api.asked[0]
+    assert options["content"] == b"a,b\n"
+    assert "Content-Length" not in options["headers"]
+
+
+def test_what_waits_is_listed_with_its_side_and_date(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = [{"side": "usage_complete", "what": "the feed", "until": "2026-11-01"}]
+    group = {"client": "aster", "period": {"from": "2026-10-01"}, "product": "*", "waiting": waits}
+    api = answering(monkeypatch, {"data": [group], "meta": {"next": "abc"}})
+    assert run(monkeypatch, "discrepancies", "waiting") == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].split() == [
+        "aster",
+        "2026-10",
+        "(all)",
+        "usage",
+        "complete",
+        *["2026-11-01", "the", "feed"],
+    ]
+    assert "--cursor abc" in said.err
+    assert api.asked[0][1]["state"] == "not_comparable"
+
+
+def test_a_secret_that_is_set_is_shown_as_set() -> None:
+    assert tenants._shown({"is_secret": True, "is_set": True, "value": None}) == "(set)"
+    assert tenants._shown({"is_secret": False, "value": "0"}) == "0"
 
 
 ROWS = [{"client": "Northwind Dental", "amount": "1,380.60", "age": "2h"}]
@@ -147,6 +240,12 @@ def test_a_request_carries_the_token_and_the_tenant(home: Home) -> None:
     assert Api(home, "matching", "harbor").get("/200") == {"data": []}
     assert Service.seen["Authorization"] == "Bearer the-token"
     assert Service.seen["Plumbline-Tenant"] == "harbor"
+
+
+def test_no_proxy_of_the_environment_sees_a_request(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    Service.document = {"data": []}
+    assert Api(home, "matching").get("/200") == {"data": []}
 
 
 def test_a_list_is_followed_to_its_last_page(home: Home) -> None:

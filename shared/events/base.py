@@ -140,6 +140,16 @@ def check_span(start: Any, end: Any, start_name: str, end_name: str) -> None:
 Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 """An identifier of a source, as the source spells it."""
 
+
+def _one_product(value: str) -> str:
+    if value == "*":
+        raise ValueError("stands for all products of a client; send the id of one")
+    return value
+
+
+ProductId = Annotated[Key, AfterValidator(_one_product)]
+"""A product's id in the PSA."""
+
 Label = Annotated[str, Field(max_length=300), AfterValidator(_no_nul)]
 """The name of an organisation, a product or a meter. Never a person's, never free text: those go to the vault."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.events.base import Currency, Data, Exact, Key, Label, Zone
+from shared.events.base import Currency, Data, Exact, Key, Label, ProductId, Zone
 
 
 class ClientRecorded(Data):
@@ -27,7 +27,7 @@ class ClientRecorded(Data):
 class ProductRecorded(Data):
     """A product or service that the MSP sells."""
 
-    product: Key
+    product: ProductId
     """The product's id in the PSA."""
     name: Label
     """Its name."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared.events.base import Currency, Data, Day, Exact, Key
+from shared.events.base import Currency, Data, Day, Exact, Key, ProductId
 
 
 class FlatPrice(Data):
@@ -57,7 +57,7 @@ class ContractLine(Data):
     """The line's id in the contract."""
     client: Key
     """The client that the contract is with."""
-    product: Key
+    product: ProductId
     """The product that the line sells."""
     effective_from: Day
     """First local day on which these terms hold."""
@@ -94,7 +94,7 @@ class ContractEnded(Data):
     """The line's id in the contract."""
     client: Key
     """The client that the contract is with."""
-    product: Key
+    product: ProductId
     """The product that the line sold."""
     effective_from: Day
     """First local day without the line."""

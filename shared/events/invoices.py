@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, Sha256, check_span
+from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, ProductId, Sha256, check_span
 from shared.kernel.canonical import sha256_hex
 
 Version = Field(default=1, ge=1)
@@ -67,7 +67,7 @@ class InvoiceLine(Data):
     """Version of the document."""
     line: Key
     """Number of the line in the document."""
-    product: Key
+    product: ProductId
     """What is charged."""
     contract: Key | None = None
     """The contract that the line bills, if the PSA says so."""

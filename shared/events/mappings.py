@@ -48,6 +48,8 @@ class MappingConfirmed(Data):
     def _target_or_exclusion(self) -> MappingConfirmed:
         if bool(self.targets) == (self.excluded is not None):
             raise ValueError("give one target, or an exclusion, not both")
+        if self.kind == "sku" and any(target.id == "*" for target in self.targets):
+            raise ValueError("* stands for all products of a client; give the id of one")
         return self
 
 

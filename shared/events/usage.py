@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.events.base import Data, Exact, Instant, Key, Label
 
@@ -38,3 +38,10 @@ class UsageMetered(Data):
     """End of the bucket, exclusive; empty for an instant."""
     absent: bool = Field(default=False)
     """True when a complete run no longer held the key, so that this zero was observed as absence."""
+
+    @model_validator(mode="after")
+    def _slot(self) -> UsageMetered:
+        # Two events of one instant would fill one slot, and one of them would not count.
+        if self.kind != "gauge" and self.event is None and self.until is None:
+            raise ValueError("a counter or peak needs event (the vendor's id of it) or until (the end of its bucket)")
+        return self

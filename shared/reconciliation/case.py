@@ -65,6 +65,12 @@ class Billed:
     ref: str
     sources: tuple[Source, ...]
     records: int
+    stated_price: Decimal | None = None
+    """The price that a single line states, if its amount follows from it: what is shown instead of the quotient."""
+
+    @property
+    def shown_price(self) -> Decimal | Fraction | None:
+        return self.unit_price if self.stated_price is None else self.stated_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ class Case:
             return None
         return Side(
             quantity=words.field(billed.quantity),
-            unit_price=None if billed.unit_price is None else words.shown(billed.unit_price),
+            unit_price=None if billed.shown_price is None else words.shown(billed.shown_price),
             amount=billed.amount,
             ref=billed.ref,
         )

@@ -296,6 +296,8 @@ def _invoiced(posted: Sequence[InvoiceLineFacts]) -> Billed | None:
         f"{words.price(line.amount, line.currency)}"
         for line in posted
     ]
+    first = posted[0]
+    follows = len(posted) == 1 and quantity and money(quantity * first.unit_price, first.currency) == amount
     return Billed(
         quantity,
         Fraction(amount) / Fraction(quantity) if quantity else None,
@@ -304,6 +306,7 @@ def _invoiced(posted: Sequence[InvoiceLineFacts]) -> Billed | None:
         words.more([f"{line.invoice} line {line.line}" for line in posted]),
         sample(line.record for line in posted),
         len(posted),
+        first.unit_price if follows else None,
     )
 
 

@@ -22,7 +22,8 @@ def price_mismatch(case: Case, left: Decimal | None) -> Outcome | None:
     tolerance = price_tolerance(case.inputs.settings)
     if not exceeds(Fraction(billed) - Fraction(agreed), agreed, tolerance):
         return None
-    figures = f"{words.price(billed, case.currency)} billed, {words.price(agreed, case.currency)} agreed"
+    shown = billed if case.amounts_only else case.billed.shown_price
+    figures = f"{words.price(shown or billed, case.currency)} billed, {words.price(agreed, case.currency)} agreed"
     units = words.quantity(case.billed.quantity)
     body = case.body(
         Code.PRICE_MISMATCH,

@@ -208,7 +208,7 @@ def test_a_fact_put_together_from_pieces_has_the_bytes_of_the_plain_way(
     time: datetime,
 ) -> None:
     row = CATALOGUE["usage.metered.v1"]
-    data = UsageMetered(account=account, sku="s", kind="counter", quantity=quantity, unit=unit)
+    data = UsageMetered(account=account, sku="s", kind="counter", quantity=quantity, unit=unit, event="e")
     draft = draft_fact(
         row,
         tenant=tenant,
@@ -267,3 +267,13 @@ def test_every_upcaster_ends_at_a_type_of_the_catalogue() -> None:
     for old in UPCASTERS:
         fields = {"type": old, "data": orjson.loads(example(old))["data"]}
         assert upcast(fields)["type"] in CATALOGUE
+
+
+def test_no_product_is_called_as_the_level_above_all_of_them() -> None:
+    from shared.events.catalog import ProductRecorded
+    from shared.events.mappings import MappingConfirmed, MappingTarget
+
+    with pytest.raises(ValidationError, match="send the id of one"):
+        ProductRecorded(product="*", name="All")
+    with pytest.raises(ValidationError, match="give the id of one"):
+        MappingConfirmed(kind="sku", source="huntress", key="s", targets=(MappingTarget(id="*"),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -121,6 +121,8 @@ class Book:
         asserted: datetime | None = None,
         **more: Any,
     ) -> Record:
+        if kind != "gauge" and more.get("event") is None and more.get("until") is None:
+            more["until"] = time + timedelta(minutes=1)
         data = usage.UsageMetered(account=account, sku=sku, kind=kind, quantity=Decimal(quantity), **more)
         key = f"{account}/{sku}/{more.get('meter', '')}/{more.get('event', '')}/{time:%m%dT%H%M}@{run}"
         return self._fact("usage.metered.v1", source, key, data, run=run, asserted=asserted or time, time=time)

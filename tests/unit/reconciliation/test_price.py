@@ -11,6 +11,7 @@ from tests.unit.reconciliation.given import (
     MID_MONTH,
     D,
     at,
+    counter,
     drawn,
     flat_line,
     gauge,
@@ -110,3 +111,10 @@ def test_credits_beyond_the_charges_give_no_price_to_go_by() -> None:
     assert (verdict.state, sides(verdict), verdict.expected) == (State.NOT_COMPARABLE, ["price"], None)
     agreed = only_break(drawn(lines=(unit_line("4.20"),), used=(gauge((at(1), "30")),), invoice=lines))
     assert (agreed.code, agreed.amount) == (Code.PRICE_MISMATCH, D("158.00"))
+
+
+def test_a_single_line_shows_the_price_that_it_states() -> None:
+    given = {"lines": (unit_line("0.2"),), "used": (counter("7.77"),)}
+    stated = only_break(drawn(**given, invoice=(posted("7.77", "0.257", "2.00"),)))
+    assert stated.billed is not None
+    assert (stated.billed.unit_price, stated.why) == (D("0.257"), "0.257 billed, 0.20 agreed, for 7.77 units")

@@ -1,0 +1,1 @@
+"""The running system, through its front door."""

@@ -213,8 +213,10 @@ async def _meters(step: _Step, dues: Sequence[Due]) -> None:
                 step.found.group(step.tenant, client, period.start, product, due.cause)
 
 
+# In some zone a UTC day's instants are of the day before or after.
 _OLD_MONTHS = """
-SELECT DISTINCT s.meter, date_trunc('month', s.day)::date FROM matching.slot s
+SELECT DISTINCT s.meter, date_trunc('month', s.day + d.days)::date
+  FROM matching.slot s CROSS JOIN (VALUES (-1), (0), (1)) AS d(days)
  WHERE s.meter = ANY ($2::uuid[]) AND $1 <> ''"""
 
 

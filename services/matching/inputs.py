@@ -531,7 +531,7 @@ def _whole_days(start: datetime, end: datetime) -> tuple[date, date, list[date]]
 # --- identifiers -------------------------------------------------------------------------------------------------
 # Of each bill only its greatest version among the identifier's lines counts (shared.reconciliation.views.vendor_cost).
 _IDENTIFIERS = """
-SELECT i.source, i.key, n.name, map.value AS mapping, v.amount, v.currencies,
+SELECT i.source, i.key, n.name, map.value AS mapping, v.amount, v.currencies, v.n, v.records, v.record_types,
        EXISTS (SELECT FROM matching.meter m WHERE m.tenant = $1 AND m.source = i.source AND {meter} = i.key) AS metered
   FROM unnest($2::text[], $3::text[]) AS i(source, key)
   LEFT JOIN matching.cell map ON (map.tenant, map.kind, map.key) = ($1, 'mapping', ARRAY[$4, i.source, i.key])
@@ -539,8 +539,10 @@ SELECT i.source, i.key, n.name, map.value AS mapping, v.amount, v.currencies,
     SELECT a.name FROM matching.name a WHERE (a.tenant, a.kind, a.source, a.key) = ($1, $4, i.source, i.key)
      ORDER BY a.rank_at DESC, a.rank_run DESC, a.name LIMIT 1) n ON true
   LEFT JOIN LATERAL (
-    SELECT sum(l.cost) AS amount, array_agg(DISTINCT l.currency) AS currencies FROM (
-      SELECT (c.value ->> 'billed_cost')::numeric AS cost, c.value ->> 'currency' AS currency,
+    SELECT sum(l.cost) AS amount, array_agg(DISTINCT l.currency) AS currencies, count(*) AS n,
+           (array_agg(l.record ORDER BY l.record COLLATE "C"))[1:20] AS records,
+           (array_agg(l.record_type ORDER BY l.record COLLATE "C"))[1:20] AS record_types FROM (
+      SELECT c.record, c.record_type, (c.value ->> 'billed_cost')::numeric AS cost, c.value ->> 'currency' AS currency,
              (c.value ->> 'version')::int AS version,
              max((c.value ->> 'version')::int) OVER (PARTITION BY c.key[1], c.key[2], c.key[3]) AS newest
         FROM matching.cell c
@@ -574,7 +576,11 @@ def _unmapped(kind: Any, row: Any, known: tuple[tuple[str, str], ...], as_of: da
         return None
     mapping = views.mapping(None if row["mapping"] is None else orjson.loads(row["mapping"]), as_of)
     currencies = row["currencies"] or []
-    cost = VendorCost(Decimal(row["amount"]), currencies[0]) if len(currencies) == 1 else None
+    cost = None
+    if len(currencies) == 1:
+        named = zip(row["record_types"], row["records"], strict=True)
+        sample = tuple(Source(type=type_, source=row["source"], id=record) for type_, record in named)
+        cost = VendorCost(Decimal(row["amount"]), currencies[0], row["n"], sample)
     return UnmappedInputs(
         kind=kind,
         source=row["source"],

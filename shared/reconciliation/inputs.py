@@ -210,10 +210,13 @@ class ClientInputs:
 
 @dataclass(frozen=True, slots=True)
 class VendorCost:
-    """Sum of the billed cost of an identifier's vendor bill lines, if they are in one currency."""
+    """Sum of the billed cost of an identifier's vendor bill lines, if they are in one currency. ``records`` counts the
+    lines; ``sample`` holds the first twenty by id."""
 
     amount: Decimal
     currency: str
+    records: int = 0
+    sample: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from decimal import Decimal
 
 from rapidfuzz import fuzz, process, utils
 
-from shared.events.discrepancies import Candidate, Code, Direction, DiscrepancyBody, Reached
+from shared.events.discrepancies import Candidate, Code, Direction, DiscrepancyBody, Reached, Step
 from shared.kernel.money import money
 from shared.reconciliation import words
 from shared.reconciliation.exact import exact
-from shared.reconciliation.inputs import UnmappedInputs
+from shared.reconciliation.inputs import UnmappedInputs, VendorCost
+from shared.reconciliation.rating import rounding
 from shared.reconciliation.rules.base import EXACT
 from shared.reconciliation.verdict import FAMILIES, Break, State, Verdict
 
@@ -42,9 +43,21 @@ def draw_unmapped(inputs: UnmappedInputs) -> Verdict | None:
         tolerance=EXACT,
         reached=Reached.NOWHERE,
         why=_why(inputs, amount, currency, found),
+        derivation=() if cost is None or amount is None else (_charges(inputs.source, cost, amount),),
         candidates=found,
     )
     return Verdict(State.BREAK, breaks=(Break((inputs.kind, inputs.source, inputs.key), body),))
+
+
+def _charges(source: str, cost: VendorCost, amount: Decimal) -> Step:
+    return Step(
+        label="charges",
+        formula=words.clip(f"sum of {cost.records} charges of {source}: {words.quantity(cost.amount)}", words.SENTENCE),
+        result=amount,
+        rounding=rounding(cost.currency),
+        sources=cost.sample,
+        records=cost.records,
+    )
 
 
 def _why(inputs: UnmappedInputs, amount: Decimal | None, currency: str | None, found: tuple[Candidate, ...]) -> str:

@@ -444,12 +444,13 @@ def _invoice_line(document: Document, line: Cell, value: dict[str, Any], service
 def vendor_cost(lines: Iterable[Cell]) -> VendorCost | None:
     """What vendors' bills charge in ``vendor_bill_line`` cells (of one identifier): of each bill its greatest version
     among them. ``None`` without lines, or when they are in several currencies."""
-    values = [(cell.key[:3], cell.value) for cell in lines if cell.value is not None]
+    values = [(cell.key[:3], cell.value, cell.record) for cell in lines if cell.value is not None]
     newest_version: dict[tuple[str, ...], int] = {}
-    for bill, value in values:
+    for bill, value, _ in values:
         newest_version[bill] = max(newest_version.get(bill, 0), value["version"])
-    counted = [value for bill, value in values if value["version"] == newest_version[bill]]
-    currencies = {value["currency"] for value in counted}
+    counted = [(value, record) for bill, value, record in values if value["version"] == newest_version[bill]]
+    currencies = {value["currency"] for value, _ in counted}
     if len(currencies) != 1:
         return None
-    return VendorCost(sum((Decimal(value["billed_cost"]) for value in counted), Decimal(0)), currencies.pop())
+    amount = sum((Decimal(value["billed_cost"]) for value, _ in counted), Decimal(0))
+    return VendorCost(amount, currencies.pop(), len(counted), sample(record for _, record in counted))

@@ -8,7 +8,7 @@ from decimal import Decimal
 from shared.kernel.periods import Period
 from shared.reconciliation import views
 from shared.reconciliation.facts import Cell, Slot, extract
-from shared.reconciliation.inputs import Client, InvoiceState, VendorCost
+from shared.reconciliation.inputs import Client, InvoiceState
 from tests.unit.reconciliation.book import Book
 
 OCTOBER = Period(date(2026, 10, 1), date(2026, 11, 1))
@@ -202,9 +202,14 @@ def test_costs_are_summed_over_the_greatest_version_of_each_bill() -> None:
     book = Book()
     book.charge("10.123456789")
     book.charge("5", line="2")
-    assert views.vendor_cost(cells(book)) == VendorCost(D("15.123456789"), "EUR")
+    cost = views.vendor_cost(cells(book))
+    assert cost is not None
+    assert (cost.amount, cost.currency, cost.records) == (D("15.123456789"), "EUR", 2)
+    assert [source.id for source in cost.sample] == ["B-1/1/1", "B-1/1/2"]
     book.charge("7", version=2)
-    assert views.vendor_cost(cells(book)) == VendorCost(D(7), "EUR")
+    cost = views.vendor_cost(cells(book))
+    assert cost is not None
+    assert (cost.amount, cost.records, [source.id for source in cost.sample]) == (D(7), 1, ["B-1/2/1"])
     book.charge("7", version=2, line="9", currency="USD")
     assert views.vendor_cost(cells(book)) is None
     assert views.vendor_cost([]) is None

@@ -87,6 +87,8 @@ def test_what_is_unmapped_enters_no_group_and_says_whom_it_resembles() -> None:
     assert found(book) == [("UNMAPPED_CLIENT", "a-9", "28")]
     (body,) = book.world().draw_all(TENANT).values()
     assert [candidate.id for candidate in body.candidates] == ["northwind"]
+    [step] = body.derivation
+    assert (step.label, step.result, step.records, step.sources[0].type) == ("charges", 28, 1, "vendor_bill.line.v1")
     book.usage("3", on(2), sku="s-new", sku_name="Huntress EDR pilot")
     assert found(book) == [("UNMAPPED_CLIENT", "a-9", "28"), ("UNMAPPED_PRODUCT", "s-new", None)]
 

@@ -295,8 +295,8 @@ async def test_a_pinned_port_that_is_taken_is_named(tmp_path: Path, outside: dic
 
 
 async def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path, outside: dict[str, str]) -> None:
-    (tmp_path / "var").write_text("")
-    error = await refusal(tmp_path / "var", outside)
+    (tmp_path / "file").write_text("")
+    error = await refusal(tmp_path / "file", outside)
     assert "cannot be written" in str(error)
     assert "PLUMBLINE_HOME" in str(error.fix)
 

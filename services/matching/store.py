@@ -155,7 +155,8 @@ def _draw_level(drawn: Drawn, before: _Before) -> None:
     if month is None:
         return
     now = {key: total_of(key.item, verdict) for key, verdict in drawn.verdicts.items() if verdict is not None}
-    moved = any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
+    # Where it speaks it also names the records below it, which the tables do not hold: drawn again with its groups.
+    moved = month.unanswered or any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
     level = drawn.unit._replace(item=LEVEL)
     if not (moved or level in drawn.causes):
         return

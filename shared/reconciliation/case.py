@@ -20,6 +20,7 @@ from shared.reconciliation.inputs import GroupInputs
 from shared.reconciliation.measure import Quantity
 from shared.reconciliation.rating import rounding
 from shared.reconciliation.verdict import FAMILIES, Waiting
+from shared.reconciliation.views import sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,16 @@ class Case:
     def owed(self) -> bool:
         """Whether something is due that no posted line answers."""
         return self.mode == "agreement" and (self.expected.amount is None or self.expected.amount > 0)
+
+    @property
+    def due_sources(self) -> tuple[Source, ...]:
+        """The records that what is due rests on: contract lines and usage, the first twenty by id."""
+        return sample((*self.expected.sources, *self.used.sources))
+
+    @property
+    def due_records(self) -> int:
+        """How many they are in all."""
+        return len(self.expected.sources) + self.used.records
 
     @property
     def reached(self) -> Reached:

@@ -12,6 +12,7 @@ from shared.reconciliation.inputs import ClientInputs, GroupTotal
 from shared.reconciliation.rules.base import EXACT
 from shared.reconciliation.sides import is_overdue, overdue_on
 from shared.reconciliation.verdict import FAMILIES, Break, State, Verdict, Waiting
+from shared.reconciliation.views import sample
 
 LEVEL = "*"
 """Stands where a product stands in the keys of groups."""
@@ -20,7 +21,7 @@ _ZERO = Decimal(0)
 
 def total_of(product: str, verdict: Verdict) -> GroupTotal:
     """What a drawn group contributes to the client's level."""
-    return GroupTotal(product, verdict.expected, verdict.currency, verdict.owed)
+    return GroupTotal(product, verdict.expected, verdict.currency, verdict.owed, verdict.sources, verdict.records)
 
 
 @exact
@@ -80,7 +81,13 @@ def _body(
     parts = " + ".join(words.price(group.expected, currency) for group in owed if group.expected and currency)
     steps = (
         (
-            Step(label="expected", formula=words.clip(parts, words.SENTENCE), result=amount),
+            Step(
+                label="expected",
+                formula=words.clip(parts, words.SENTENCE),
+                result=amount,
+                sources=sample(source for group in owed for source in group.sources),
+                records=sum(group.records for group in owed),
+            ),
             Step(label="billed", formula="no invoice", result=_ZERO),
             Step(label="difference", formula=f"{words.price(amount, currency)} due, nothing billed", result=amount),
         )

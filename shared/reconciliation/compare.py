@@ -80,4 +80,6 @@ def _verdict(case: Case) -> Verdict:
         currency=case.currency,
         next_change=next_change(case.inputs),
         owed=case.owed,
+        sources=case.due_sources,
+        records=case.due_records,
     )

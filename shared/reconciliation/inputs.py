@@ -192,6 +192,10 @@ class GroupTotal:
     currency: str | None
     owed: bool
     """True if usage or a contract line of the period asks for an invoice."""
+    sources: tuple[Source, ...] = field(default=(), compare=False)
+    """The records that it rests on, the first twenty by id; known where the client's level may speak."""
+    records: int = field(default=0, compare=False)
+    """How many they are in all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ def _sides(inputs: GroupInputs, lines: tuple[LineInForce, ...], used: Quantity) 
         return case
     if _too_large(case):
         return _not_comparable(inputs, why, owed=True)
-    return _not_comparable(inputs, why, owed=case.owed, expected=expected.amount, currency=currency)
+    waits = _not_comparable(inputs, why, owed=case.owed, expected=expected.amount, currency=currency)
+    return replace(waits, sources=case.due_sources, records=case.due_records)
 
 
 def _incomparable(case: Case) -> list[Waiting] | None:

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from shared.events.discrepancies import Code, Direction, DiscrepancyBody
+from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Source
 from shared.kernel.canonical import canonical
 
 RULES = 1
@@ -80,6 +80,10 @@ class Verdict:
     """The next date whose coming may change the answer by itself."""
     owed: bool = False
     """True if something is due that no invoice answers: what the client's level adds up."""
+    sources: tuple[Source, ...] = ()
+    """The records that what is due rests on, the first twenty by id..."""
+    records: int = 0
+    """...of so many."""
 
     def __post_init__(self) -> None:
         if self.expected is None or self.billed is None:

@@ -162,6 +162,15 @@ def test_a_client_without_any_invoice() -> None:
     assert found(book) == [*october, september]
     book.tick("2026-11-06")
     assert found(book) == [september, ("UNBILLED_CLIENT", "*", "372.6")]
+    (expected,) = (
+        step
+        for body in book.world().draw_all(TENANT).values()
+        for step in body.derivation
+        if body.code is Code.UNBILLED_CLIENT and step.label == "expected" and step.result > 300
+    )
+    # Two contract lines and the observation of the highest level.
+    assert expected.records == len(expected.sources) == 3
+    assert {source.type for source in expected.sources} == {"contract.agreed.v1", "usage.metered.v1"}
     book.invoice("northwind", ("edr", "53", "4.20"), ("helpdesk", "1", "150"), send=1)
     assert found(book) == [*october, september]
     book.invoice("northwind", ("edr", "53", "4.20"), ("helpdesk", "1", "150"))

@@ -200,6 +200,10 @@ class Case:
             steps.append(_step("expected", expected.formula, expected.amount, sources, len(sources), round_words))
         if billed is not None:
             steps.append(_step("billed", billed.formula, billed.amount, billed.sources, billed.records))
+        elif self.inputs.invoices.headers:
+            headers, complete = self.inputs.invoices.headers, self.inputs.invoices.complete
+            what = "no line on the month's invoice" + (f"s, {complete} of them" if complete > 1 else "")
+            steps.append(_step("billed", what, Decimal(0), headers, complete))
         if amount is not None:
             steps.append(_step("difference", difference, amount, rounding_words=round_words))
         return tuple(steps)

@@ -33,6 +33,8 @@ class Product:
     unit: str | None = None
     list_price: Decimal | None = None
     currency: str | None = None
+    record: Source | None = None
+    """The record that says so; None while only others name the product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class InvoiceState:
     straddling: int = 0
     """Complete, not voided invoices whose service period meets this one without lying in it (quarters, cycles of the
     15th): they say that the client is invoiced, not what this month holds."""
+    headers: tuple[Source, ...] = ()
+    """The headers of the complete ones, the first twenty by id: what an absence from the invoice rests on."""
 
 
 @dataclass(frozen=True, slots=True)

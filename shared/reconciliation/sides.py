@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from shared.events.contracts import FlatPrice
+from shared.events.discrepancies import Source
 from shared.kernel.money import money
 from shared.kernel.periods import Period, bounds
 from shared.reconciliation import words
@@ -356,14 +357,15 @@ def _expected_without_contract(
     """Without a contract the invoice's own price holds, and without an invoice the list price."""
     product = inputs.product
     unit_price: Decimal | Fraction | None = None if billed is None else billed.unit_price
+    listed: Source | None = None
     if unit_price is not None and unit_price < 0:
         unit_price = None
     elif unit_price is None and (product.currency or inputs.client.currency) == currency:
-        unit_price = product.list_price
+        unit_price, listed = product.list_price, product.record
     if quantity == 0:
         return Expected(quantity, unit_price, _ZERO, "nothing used, nothing agreed", ())
     if unit_price is None or currency is None:
         return Expected(quantity, None, None, "no price is known", ())
     amount = money(Fraction(quantity) * Fraction(unit_price), currency)
     formula = f"{words.quantity(quantity)} x {words.price(unit_price, currency)}"
-    return Expected(quantity, unit_price, amount, formula, ())
+    return Expected(quantity, unit_price, amount, formula, () if listed is None else (listed,))

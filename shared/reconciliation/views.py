@@ -121,7 +121,12 @@ def product(product_id: str, cells: Iterable[Cell]) -> Product:
     value = cell.value
     price = value["list_price"]
     return Product(
-        product_id, value["name"], value["unit"], None if price is None else Decimal(price), value["currency"]
+        product_id,
+        value["name"],
+        value["unit"],
+        None if price is None else Decimal(price),
+        value["currency"],
+        cell.record,
     )
 
 
@@ -257,6 +262,8 @@ class Document:
     currency: str
     corrects: str | None
     lines: tuple[Cell, ...]
+    record: Source
+    """Its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +368,7 @@ def _document(header: Cell, lines: tuple[Cell, ...]) -> Document:
         currency=value["currency"],
         corrects=value["corrects"],
         lines=lines,
+        record=header.record,
     )
 
 
@@ -381,16 +389,17 @@ def invoice_state(
 ) -> InvoiceState:
     """What is known of a client's invoices of a period."""
     invoices = [d for d in counting if d.client == client_id and d.kind == "invoice" and _meet(d.period, period)]
-    within = sum(1 for d in invoices if period.start <= d.period.start and d.period.end <= period.end)
+    within = [d for d in invoices if period.start <= d.period.start and d.period.end <= period.end]
     pending = sorted(
         (w for w in waiting if w.client == client_id and _meet(w.period, period)), key=lambda one: one.what
     )
     return InvoiceState(
-        complete=within,
+        complete=len(within),
         incomplete=tuple(w.what for w in pending),
         coming=tuple(w.what for w in pending if w.first and w.kind == "invoice"),
         crediting=tuple(w.what for w in pending if w.first and w.kind == "credit_note"),
-        straddling=len(invoices) - within,
+        straddling=len(invoices) - len(within),
+        headers=sample(document.record for document in within),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from shared.events.discrepancies import Code, Reached
 from shared.kernel.periods import Period
@@ -235,3 +236,18 @@ def test_folding_more_draws_anew() -> None:
     assert not world.draw_all(TENANT)
     world.fold([book.usage("6", on(3))])
     assert [body.code for body in world.draw_all(TENANT).values()] == [Code.QTY_UNDER]
+
+
+def test_a_missing_line_names_the_invoices_that_lack_it_and_a_list_price_its_product() -> None:
+    book = mapped_book()
+    book.product("edr", "Huntress EDR", list_price=Decimal("5.00"), currency="EUR")
+    book.product("backup", "Backup")
+    book.line("northwind", "backup", "2026-01-01", flat="150")
+    book.usage("7", on(2))
+    book.invoice("northwind", ("voice", "1", "9.00"))
+    october = [body for body in book.world().draw_all(TENANT).values() if body.period and body.period.from_.month == 10]
+    steps = {(body.code, step.label): step for body in october for step in body.derivation}
+    for code in (Code.MISSING_LINE, Code.UNBILLED_SERVICE):
+        assert [source.type for source in steps[code, "billed"].sources] == ["invoice.issued.v1"]
+        assert (steps[code, "billed"].records, steps[code, "billed"].result) == (1, 0)
+    assert [source.type for source in steps[Code.UNBILLED_SERVICE, "expected"].sources] == ["product.recorded.v1"]

@@ -18,7 +18,7 @@ from shared.kernel.periods import Period
 from shared.reconciliation import words
 from shared.reconciliation.inputs import GroupInputs
 from shared.reconciliation.measure import Quantity
-from shared.reconciliation.rating import rounding
+from shared.reconciliation.rating.whole_month import rounding
 from shared.reconciliation.verdict import FAMILIES, Waiting
 from shared.reconciliation.views import sample
 

@@ -22,7 +22,7 @@ from shared.reconciliation import words
 from shared.reconciliation.case import Billed, Case, Expected, LineInForce
 from shared.reconciliation.inputs import FeedSpan, GroupInputs, InvoiceLineFacts, LineVersion, Measured
 from shared.reconciliation.measure import NOTHING, Quantity, measure, shows_usage
-from shared.reconciliation.rating import due
+from shared.reconciliation.rating.whole_month import due
 from shared.reconciliation.verdict import State, Verdict, Waiting
 from shared.reconciliation.views import sample
 

@@ -11,7 +11,7 @@ from shared.kernel.money import money
 from shared.reconciliation import words
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import UnmappedInputs, VendorCost
-from shared.reconciliation.rating import rounding
+from shared.reconciliation.rating.whole_month import rounding
 from shared.reconciliation.rules.base import EXACT
 from shared.reconciliation.verdict import FAMILIES, Break, State, Verdict
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from shared.events.contracts import FlatPrice, Terms, UnitPrice
-from shared.reconciliation.rating import due
+from shared.reconciliation.rating.whole_month import due
 
 D = Decimal
 

@@ -39,3 +39,9 @@ class ProductRecorded(Data):
     """Price of one unit where no contract says another, in ``currency``."""
     currency: Currency | None = None
     """Currency of the list price."""
+    unit_cost: Exact | None = Field(default=None, ge=0)
+    """What one unit costs at the vendor, as agreed, in ``cost_currency``."""
+    cost_currency: Currency | None = None
+    """Currency of the cost."""
+    components: tuple[ProductId, ...] = Field(default=(), max_length=50)
+    """The products that this one is a bundle of."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -22,6 +23,7 @@ from shared.events import (
     mappings,
     notifications,
     settings,
+    statements,
     time_entries,
     usage,
 )
@@ -47,6 +49,7 @@ WRITERS: dict[str, str] = {
     "feeds": "ingestion",
     "settings": "ingestion",
     "discrepancies": "matching",
+    "statements": "matching",
     "notifications": "notification",
 }
 """Topic -> the one service that writes it. The database enforces the same table."""
@@ -101,6 +104,11 @@ def _body_subject(data: BaseModel) -> str:
     return "/".join(filter(None, (body.client, body.product, body.account, body.sku, body.code)))
 
 
+def _statement(data: BaseModel) -> str:
+    said: Any = getattr(data, "body", data)
+    return f"{said.client}/{said.period.from_}"
+
+
 F, DE, DR = Kind.FACT, Kind.DECISION, Kind.DERIVED
 _USAGE = ("account", "sku", "meter")
 _LINE = ("contract", "line")
@@ -114,6 +122,8 @@ _ROWS = (
         "product.recorded.v1", "catalog", F, catalog.ProductRecorded, _fields("product"), _entity("product", "product")
     ),
     RecordType("usage.metered.v1", "usage", F, usage.UsageMetered, _fields(*_USAGE), _key(*_USAGE)),
+    RecordType("usage.restated.v1", "usage", F, usage.UsageRestated, _fields(*_USAGE), _key(*_USAGE)),
+    RecordType("feed.missed.v1", "feeds", F, feeds.FeedMissed, _fields("feed", "run"), _key("feed")),
     RecordType("feed.observed.v1", "feeds", F, feeds.FeedObserved, _fields("feed", "run"), _key("feed")),
     RecordType("calendar.advanced.v1", "feeds", F, feeds.CalendarAdvanced, _fields("date"), lambda _s, _d: "calendar"),
     RecordType("contract.agreed.v1", "contracts", F, contracts.ContractAgreed, _fields(*_LINE), _key("contract")),
@@ -141,12 +151,18 @@ _ROWS = (
     RecordType(
         "time_entry.logged.v1", "time-entries", F, time_entries.TimeEntryLogged, _fields("entry"), _key("entry")
     ),
+    RecordType(
+        "time_entry.revised.v1", "time-entries", F, time_entries.TimeEntryRevised, _fields("entry"), _key("entry")
+    ),
     RecordType("mapping.confirmed.v1", "mappings", DE, mappings.MappingConfirmed, _fields(*_MAPPING), None),
     RecordType("mapping.withdrawn.v1", "mappings", DE, mappings.MappingWithdrawn, _fields(*_MAPPING), None),
     RecordType("setting.changed.v1", "settings", DE, settings.SettingChanged, _fields("key"), None),
     RecordType("discrepancy.detected.v1", "discrepancies", DR, discrepancies.DiscrepancyDetected, _body_subject, None),
     RecordType("discrepancy.changed.v1", "discrepancies", DR, discrepancies.DiscrepancyChanged, _body_subject, None),
     RecordType("discrepancy.cleared.v1", "discrepancies", DR, discrepancies.DiscrepancyCleared, _body_subject, None),
+    RecordType("statement.drawn.v1", "statements", DR, statements.StatementDrawn, _statement, None),
+    RecordType("statement.closed.v1", "statements", DE, statements.StatementClosed, _statement, None),
+    RecordType("statement.group_closed.v1", "statements", DE, statements.StatementGroupClosed, _statement, None),
     RecordType(
         "notification.sent.v1", "notifications", DE, notifications.NotificationSent, _fields("discrepancy"), None
     ),
@@ -162,6 +178,11 @@ CATALOGUE: dict[str, RecordType] = {row.name: row for row in _ROWS}
 def mapping_stream(tenant: str, kind: str, source: str, key: str) -> UUID:
     """The stream of one mapping."""
     return stream_id("mappings", tenant, "mapping", kind, source, key)
+
+
+def statement_stream(tenant: str, client: str, period: str) -> UUID:
+    """The stream of one client's statements of one period (``2026-09-01/2026-10-01``)."""
+    return stream_id("statements", tenant, "statement", client, period)
 
 
 def setting_stream(tenant: str, key: str) -> UUID:

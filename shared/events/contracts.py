@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from shared.events.base import Currency, Data, Day, Exact, Key, Label, ProductId, Zone
 
-
 RoundingMode = Literal["half_up", "half_even", "down", "up", "floor", "ceiling"]
 
 

@@ -25,6 +25,25 @@ class Code(StrEnum):
     PRICE_MISMATCH = "PRICE_MISMATCH"
     UNMAPPED_CLIENT = "UNMAPPED_CLIENT"
     UNMAPPED_PRODUCT = "UNMAPPED_PRODUCT"
+    DUPLICATE = "DUPLICATE"
+    EXPIRED_AGREEMENT = "EXPIRED_AGREEMENT"
+    OUT_OF_SCOPE = "OUT_OF_SCOPE"
+    PRORATION = "PRORATION"
+    TIER_CROSS = "TIER_CROSS"
+    MIN_COMMIT = "MIN_COMMIT"
+    COST_MISMATCH = "COST_MISMATCH"
+    ASSIGNED_NE_PURCHASED = "ASSIGNED_NE_PURCHASED"
+    MARGIN_FLOOR = "MARGIN_FLOOR"
+    TIME_UNBILLED = "TIME_UNBILLED"
+    STALE_TIME = "STALE_TIME"
+    OVER_CAP = "OVER_CAP"
+    BLOCK_OVERDRAWN = "BLOCK_OVERDRAWN"
+    TAX = "TAX"
+    CURRENCY = "CURRENCY"
+    ROUNDING = "ROUNDING"
+    LATE_USAGE = "LATE_USAGE"
+    RESTATED = "RESTATED"
+    STALE_FEED = "STALE_FEED"
 
 
 class Direction(StrEnum):
@@ -42,6 +61,17 @@ class Reached(StrEnum):
     CLIENT_INVOICE = "client_invoice"
     VENDOR_BILL = "vendor_bill"
     NOWHERE = "nowhere"
+
+
+class Standing(StrEnum):
+    """What kind of money a discrepancy is."""
+
+    OWED = "owed"
+    """It stands on an issued invoice or a vendor's bill: somebody has to pay it back or be billed for it."""
+    AT_RISK = "at_risk"
+    """Nowhere yet: it is set wrong, and the next document will repeat it."""
+    LOST = "lost"
+    """Nobody owes it: sold below cost as agreed, written off by the contract, or too old to be billed."""
 
 
 class Span(Data):
@@ -149,6 +179,12 @@ class DiscrepancyBody(Data):
     """Currency of every amount."""
     quantity: Exact | None = Field(default=None, ge=0)
     """By how many units, unsigned."""
+    standing: Standing | None = None
+    """Owed, at risk or lost; empty where there is no amount."""
+    remedy: Label | None = None
+    """What is usually done about it."""
+    cost: Side | None = None
+    """The vendor's side: what its bill charges."""
     expected: Side | None = None
     """What is due."""
     billed: Side | None = None

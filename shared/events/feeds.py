@@ -26,6 +26,19 @@ class FeedObserved(Data):
     """Digest of what the run held."""
 
 
+class FeedMissed(Data):
+    """A run of a feed that was due has not come: what depends on the feed is held back."""
+
+    feed: Key
+    """The feed's name at its source."""
+    run: int = Field(ge=0)
+    """The run that was expected; a greater one that is observed ends the silence."""
+    due_at: Instant
+    """When it was due."""
+    last_at: Instant | None = None
+    """Until when the feed is complete; empty: it never was."""
+
+
 class CalendarAdvanced(Data):
     """A day began for a tenant. Time enters matching by this record alone, so that what pends or expires replays."""
 

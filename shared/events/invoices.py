@@ -49,8 +49,18 @@ class InvoiceIssued(Data):
     """Digest over the lines, see :func:`lines_digest`."""
     total: Exact | None = None
     """Net total as printed."""
+    tax_total: Exact | None = None
+    """Tax as printed."""
+    gross_total: Exact | None = None
+    """Net and tax as printed."""
     corrects: Key | None = None
     """The invoice that a credit note corrects."""
+    exchange_rate: Exact | None = Field(default=None, gt=0)
+    """What one unit of ``exchange_from`` came to in ``currency``, where the contract is in another currency."""
+    exchange_from: Currency | None = None
+    """The contract's currency."""
+    exchange_on: Day | None = None
+    """The day of the rate."""
 
     @model_validator(mode="after")
     def _period(self) -> InvoiceIssued:
@@ -85,6 +95,10 @@ class InvoiceLine(Data):
     """Net amount of the line as printed."""
     tax: Exact | None = None
     """Tax of the line, if printed."""
+    tax_pct: Exact | None = Field(default=None, ge=0, le=100)
+    """The tax rate, if printed."""
+    discount: bool = False
+    """True for a line that is a discount."""
 
     @model_validator(mode="after")
     def _period(self) -> InvoiceLine:

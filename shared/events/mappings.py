@@ -39,15 +39,19 @@ class MappingConfirmed(Data):
     """The source whose identifier it is."""
     key: Key
     """The identifier, as the source spells it."""
-    targets: tuple[MappingTarget, ...] = Field(default=(), max_length=1)
-    """Where it goes."""
+    targets: tuple[MappingTarget, ...] = Field(default=(), max_length=20)
+    """Where it goes; several with shares that come to at most 1."""
     excluded: Exclusion | None = None
     """Set instead of targets when it goes nowhere."""
 
     @model_validator(mode="after")
     def _target_or_exclusion(self) -> MappingConfirmed:
         if bool(self.targets) == (self.excluded is not None):
-            raise ValueError("give one target, or an exclusion, not both")
+            raise ValueError("give targets, or an exclusion, not both")
+        if len({target.id for target in self.targets}) < len(self.targets):
+            raise ValueError("a target is named twice; name each once with its whole share")
+        if sum(target.share for target in self.targets) > 1:
+            raise ValueError("the shares of the targets come to more than 1; lower them")
         if self.kind == "sku" and any(target.id == "*" for target in self.targets):
             raise ValueError("* stands for all products of a client; give the id of one")
         return self

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from shared.events.base import Data, Day, Exact, Key, Label, Person, Sha256
+from shared.events.base import Data, Day, Exact, Instant, Key, Label, Person, Sha256
 
 
 class TimeEntryLogged(Data):
@@ -34,5 +36,17 @@ class TimeEntryLogged(Data):
     """Work type that sets or changes the rate."""
     ticket: Key | None = None
     """Ticket or project task."""
+    started_at: Instant | None = None
+    """When the work began, if the tracker says so."""
+    ended_at: Instant | None = None
+    """When it ended."""
+    when: tuple[Literal["out_of_hours", "weekend", "holiday"], ...] = Field(default=(), max_length=3)
+    """What the time of the work adds a factor for."""
+    invoice: Key | None = None
+    """The invoice that billed it, if the tracker says so."""
     note: Sha256 | None = None
     """The note's document in the vault."""
+
+
+class TimeEntryRevised(TimeEntryLogged):
+    """The entry as it now stands: the later assertion about one entry replaces the earlier one."""

@@ -45,3 +45,7 @@ class UsageMetered(Data):
         if self.kind != "gauge" and self.event is None and self.until is None:
             raise ValueError("a counter or peak needs event (the vendor's id of it) or until (the end of its bucket)")
         return self
+
+
+class UsageRestated(UsageMetered):
+    """The vendor says something else of a slot that it reported before: the later assertion holds."""

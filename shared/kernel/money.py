@@ -64,7 +64,7 @@ def money(value: Decimal | Fraction, currency: str, mode: Mode = "half_up") -> D
     return round_to(value, exponent(currency), mode)
 
 
-def split_largest_remainder(total: Decimal, weights: Sequence[Decimal], scale: int) -> list[Decimal]:
+def split_largest_remainder(total: Decimal, weights: Sequence[Decimal | Fraction], scale: int) -> list[Decimal]:
     """``total`` (already at ``scale``) in parts by ``weights``; the parts sum to it exactly.
 
     Each part gets the floor of its share in minor units, then one unit goes to each of the largest fractions, ties to

@@ -35,6 +35,11 @@ class Product:
     currency: str | None = None
     record: Source | None = None
     """The record that says so; None while only others name the product."""
+    unit_cost: Decimal | None = None
+    """What one unit costs at the vendor, as agreed."""
+    cost_currency: str | None = None
+    components: tuple[str, ...] = ()
+    """The products that this one is a bundle of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class LineVersion:
     terms: Terms | None
     recurring: Recurring | None
     record: Source
+    product: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One meter of the group in the period.
+    """One meter of the group in one span (:func:`shared.reconciliation.spans.needed` says which are asked for).
 
-    Counter: ``total`` is the sum of the slots in ``[start, end)`` of the period. Peak: their maximum. Gauge:
-    ``observations`` are those of the period in order of time, led by the last one before it if there is one.
+    Counter: ``total`` is the sum of the slots in ``[start, end)`` of the span. Peak: their maximum. Gauge:
+    ``observations`` are those of the span in order of time, led by the last one before it if there is one; a gauge is
+    given once, over the hull of all spans.
     ``records`` counts the records behind the figure; ``sample`` holds the first twenty by id.
     """
 
@@ -83,6 +90,104 @@ class Measured:
     observations: tuple[Observation, ...] = ()
     records: int = 0
     sample: tuple[Source, ...] = ()
+    product: str = ""
+    """The product that the sku is mapped to."""
+    span: Period | None = None
+    """Local dates of the client that the figures are of; ``None``: the group's period."""
+    events: tuple[Observation, ...] = ()
+    """Each event by itself, in order of time: only where terms price single transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorLine:
+    """A charge of a vendor for an account and a sku that are mapped to the group; of each bill the newest version.
+
+    Its home is the month that holds ``charge_from`` in the client's zone.
+    """
+
+    source: str
+    issuer: str
+    bill: str
+    version: int
+    line: str
+    account: str
+    sku: str
+    product: str
+    share: Decimal
+    """Share of the account's and the sku's mapping that this group gets: of quantity and cost."""
+    category: str | None
+    """FOCUS: ``Usage``, ``Purchase``, ``Tax``, ``Credit``, ``Adjustment``."""
+    correction: bool
+    charge_from: datetime
+    charge_to: datetime
+    quantity: Decimal | None
+    unit: str | None
+    unit_price: Decimal | None
+    billed_cost: Decimal
+    currency: str
+    record: Source
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEntry:
+    """One piece of work for the client, of the group's product."""
+
+    source: str
+    entry: str
+    worked_on: date
+    minutes: Decimal
+    billable: bool
+    approved: bool
+    contract: str | None
+    role: str | None
+    work_type: str | None
+    ticket: str | None
+    when: tuple[str, ...]
+    invoice: str | None
+    product: str
+    record: Source
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedGroup:
+    """What the group came to when its period was closed (``statement.group_closed``)."""
+
+    currency: str | None
+    expected: Decimal | None
+    billed: Decimal | None
+    quantity: Decimal | None
+    records: int
+    record: Source
+
+
+@dataclass(frozen=True, slots=True)
+class MissedFeed:
+    """A feed of one of the group's sources that is silent: no run since the one that was missed."""
+
+    source: str
+    feed: str
+    due_at: datetime
+    last_at: datetime | None
+    record: Source
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """A posted document of the client with its figures as printed, and all its lines."""
+
+    source: str
+    invoice: str
+    version: int
+    kind: Literal["invoice", "credit_note"]
+    issued_on: date
+    period: Period
+    currency: str
+    corrects: str | None
+    total: Decimal | None
+    tax_total: Decimal | None
+    gross_total: Decimal | None
+    lines: tuple[InvoiceLineFacts, ...]
+    record: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +208,15 @@ class InvoiceLineFacts:
     unit_price: Decimal
     amount: Decimal
     record: Source
+    product: str = ""
+    corrects: str | None = None
+    """The invoice that its credit note corrects."""
+    tax: Decimal | None = None
+    tax_pct: Decimal | None = None
+    discount: bool = False
+    exchange_rate: Decimal | None = None
+    """Of its document: what one unit of ``exchange_from`` came to in ``currency``."""
+    exchange_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +274,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class GroupInputs:
-    """Everything that the verdict on one product of one client in one period is a function of."""
+    """Everything that the verdict on one group is a function of: the products of one client that touch each other
+    (a product, or a bundle and its parts), in one calendar month.
+
+    What belongs to a month: each billing part of a contract line that *starts* in it, each invoice line whose service
+    period starts in it, and each invoice line that meets it.
+    """
 
     client: Client
     product: Product
+    """Whose id is the group's: the least of them."""
     period: Period
     as_of: date | None
     lines: tuple[LineVersion, ...] = ()
@@ -184,6 +304,27 @@ class GroupInputs:
     opens: date | None = None
     """Before this day only what was loaded is compared (:func:`shared.reconciliation.views.opening`)."""
     settings: Settings = field(default_factory=Settings)
+    others: tuple[Product, ...] = ()
+    """The other products of the group, by id."""
+    vendor_lines: tuple[VendorLine, ...] = ()
+    """Vendors' charges whose home is the month."""
+    entries: tuple[TimeEntry, ...] = ()
+    """Time entries of the products: of the month, and as far back as a prepaid block of the lines reaches."""
+    closed: ClosedGroup | None = None
+    missed: tuple[MissedFeed, ...] = ()
+    """Silent feeds of ``feed_sources``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTotal:
+    """What one contract line of a group comes to: what a commitment over several lines adds up."""
+
+    source: str
+    contract: str
+    line: str
+    product: str
+    total: Decimal
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +341,8 @@ class GroupTotal:
     """The records that it rests on, the first twenty by id; known where the client's level may speak."""
     records: int = field(default=0, compare=False)
     """How many they are in all."""
+    scope: tuple[ScopeTotal, ...] = ()
+    """Its contract lines, for commitments that cover several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +357,12 @@ class ClientInputs:
     opens: date | None = None
     """As in :class:`GroupInputs`."""
     settings: Settings = field(default_factory=Settings)
+    commitments: tuple[LineVersion, ...] = ()
+    """Every version of the lines whose terms have a ``scope``: they are rated here and in no group."""
+    commitment_lines: tuple[InvoiceLineFacts, ...] = ()
+    """Posted lines of the products of these lines whose service period meets the month."""
+    documents: tuple[DocumentFacts, ...] = ()
+    """Posted documents whose period starts in the month."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Literal
 
-from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Source
+from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Source, Step
 from shared.kernel.canonical import canonical
+from shared.kernel.periods import Period
+from shared.reconciliation.inputs import ScopeTotal
 
-RULES = 1
+RULES = 2
 """Version of the rules: raised whenever a golden body changes."""
 
 FAMILIES: dict[Code, str] = {
@@ -23,6 +26,25 @@ FAMILIES: dict[Code, str] = {
     Code.PRICE_MISMATCH: "PRICE",
     Code.UNMAPPED_CLIENT: "UNMAPPED",
     Code.UNMAPPED_PRODUCT: "UNMAPPED",
+    Code.DUPLICATE: "PHANTOM",
+    Code.EXPIRED_AGREEMENT: "UNBILLED",
+    Code.OUT_OF_SCOPE: "SCOPE",
+    Code.PRORATION: "QTY",
+    Code.TIER_CROSS: "PRICE",
+    Code.MIN_COMMIT: "COMMIT",
+    Code.COST_MISMATCH: "COST",
+    Code.ASSIGNED_NE_PURCHASED: "ASSIGNED",
+    Code.MARGIN_FLOOR: "MARGIN",
+    Code.TIME_UNBILLED: "TIME",
+    Code.STALE_TIME: "STALE_TIME",
+    Code.OVER_CAP: "CAP",
+    Code.BLOCK_OVERDRAWN: "BLOCK",
+    Code.TAX: "TAX",
+    Code.CURRENCY: "CURRENCY",
+    Code.ROUNDING: "ROUNDING",
+    Code.LATE_USAGE: "LATE",
+    Code.RESTATED: "LATE",
+    Code.STALE_FEED: "STALE_FEED",
 }
 """Codes that turn into each other share a family, and so a stream (protocols.md section 9)."""
 
@@ -54,12 +76,84 @@ class Break:
 
     key: tuple[str, ...]
     body: DiscrepancyBody
+    side: Literal["client", "vendor", "none"] = "client"
+    """Whose residual its amount is a part of: what the client is billed, what the vendor bills, or neither."""
 
     @property
     def stream_key(self) -> tuple[str, ...]:
         """Entity of the discrepancy's stream: (family, client, period, key...)."""
         period = f"{self.body.period.from_}/{self.body.period.to}" if self.body.period else ""
         return (self.body.family, self.body.client or "", period, *self.key)
+
+
+class LineState(StrEnum):
+    """What holds for a line of a statement."""
+
+    MATCHED = "matched"
+    EXPLAINED = "explained"
+    PENDING = "pending"
+    BREAK = "break"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One line of the statement: ``billed - expected - explained - pending - broken = 0``, exactly.
+
+    An amount that is not known is ``None``; then nothing of the line is added up.
+    """
+
+    key: tuple[str, ...]
+    """Its business identifiers: ``("contract", source, contract, line, part start)``, ``("invoice", source, invoice,
+    line)``, ``("usage", product)``, ``("commitment", ...)``; unique in the group."""
+    product: str
+    service: Period
+    """The service period that it is about."""
+    state: LineState
+    currency: str | None = None
+    expected: Decimal | None = None
+    billed: Decimal | None = None
+    explained: Decimal = Decimal(0)
+    pending: Decimal = Decimal(0)
+    broken: Decimal = Decimal(0)
+    cost: Decimal | None = None
+    """What vendors billed for it, where that is known."""
+    cost_currency: str | None = None
+    quantity_expected: Decimal | None = None
+    quantity_billed: Decimal | None = None
+    price_expected: Decimal | None = None
+    price_billed: Decimal | None = None
+    contract_ref: str | None = None
+    """``C-1042 line 3``."""
+    billed_ref: str | None = None
+    """``INV-20931 line 7``, or ``C-1042 line 3, recurring``."""
+    by: str | None = None
+    """What absorbed the difference (``rounding``, ``tolerance unit_price``, ``covered by bundle M365``), or which side
+    is missing."""
+    until: date | None = None
+    """When the missing side is due, if that is known."""
+    codes: tuple[Code, ...] = ()
+    """Of the breaks that it is a part of."""
+    steps: tuple[Step, ...] = ()
+    """The arithmetic, as it was computed."""
+
+    def __post_init__(self) -> None:
+        if self.expected is None or self.billed is None:
+            return
+        residual = self.billed - self.expected - self.explained - self.pending - self.broken
+        if residual != 0:
+            raise ArithmeticError(f"line {self.key}: residual {residual} is not zero")
+
+
+@dataclass(frozen=True, slots=True)
+class VendorTotals:
+    """The vendor's side of a group in one currency: ``billed - expected - explained - broken = 0``."""
+
+    currency: str
+    expected: Decimal | None
+    """Usage at the agreed cost; ``None``: no agreed cost is known."""
+    billed: Decimal
+    explained: Decimal = Decimal(0)
+    broken: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +178,15 @@ class Verdict:
     """The records that what is due rests on, the first twenty by id..."""
     records: int = 0
     """...of so many."""
+    lines: tuple[StatementLine, ...] = ()
+    """The group's lines of the statement, by key; their sums are the figures above (``explained`` of the verdict is
+    the lines' ``explained`` and ``pending`` together)."""
+    vendor: tuple[VendorTotals, ...] = ()
+    """The vendors' side, by currency."""
+    measured: Decimal | None = None
+    """The quantity measured, if it is one: what a closed period is measured against."""
+    scope: tuple[ScopeTotal, ...] = ()
+    """What its contract lines come to, for commitments that cover several."""
 
     def __post_init__(self) -> None:
         if self.expected is None or self.billed is None:
@@ -93,7 +196,7 @@ class Verdict:
             (
                 -one.body.amount if one.body.direction is Direction.CLIENT_OWES_US else one.body.amount
                 for one in self.breaks
-                if one.body.amount is not None
+                if one.body.amount is not None and one.side == "client"
             ),
             Decimal(0),
         )

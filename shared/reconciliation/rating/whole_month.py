@@ -34,6 +34,7 @@ def due(terms: Terms, currency: str, measured: Decimal) -> tuple[Component, ...]
     """Everything due for a whole month. ``measured`` is what the terms' meter shows (ignored by a flat price)."""
     if isinstance(terms.price, FlatPrice):
         return (_flat(terms.price, currency),)
+    assert isinstance(terms.price, UnitPrice)
     return (_unit(terms.price, terms.included, currency, measured),)
 
 

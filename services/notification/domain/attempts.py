@@ -43,7 +43,7 @@ class Answer:
 
     reason: str | None
     status: int | None = None
-    retry_after_s: float = 0.0
+    retry_after_s: float = 0.0  # float: seconds
     """The receiver's own wish."""
     duration_ms: int = 0
 

@@ -17,8 +17,8 @@ class Limits:
     """To all receivers that answered last time."""
     suspect: int = 16
     """To all receivers that did not: room of their own, one message each."""
-    rest_base_s: float = 0.5
-    rest_max_s: float = 60.0
+    rest_base_s: float = 0.5  # float: seconds
+    rest_max_s: float = 60.0  # float: seconds
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class _Lane:
     in_flight: int = 0
     failures: int = 0
     """Attempts that failed since one succeeded."""
-    rests_until: float = 0.0
+    rests_until: float = 0.0  # float: seconds
 
 
 class Lanes:
@@ -42,7 +42,7 @@ class Lanes:
         """Tenants whose receiver failed last."""
         return sum(lane.failures > 0 for lane in self._lanes.values())
 
-    def room(self, now: float) -> tuple[int, dict[str, int]]:
+    def room(self, now: float) -> tuple[int, dict[str, int]]:  # float: seconds
         """How many more may start in all, and how many for each tenant where that is not ``per_tenant``."""
         lanes = self._lanes.values()
         healthy = self._limits.healthy - sum(lane.in_flight for lane in lanes if not lane.failures)
@@ -62,7 +62,7 @@ class Lanes:
         for tenant in tenants:
             self._lanes.setdefault(tenant, _Lane()).in_flight += 1
 
-    def finished(self, tenant: str, taken: bool, now: float) -> None:
+    def finished(self, tenant: str, taken: bool, now: float) -> None:  # float: seconds
         """One message of ``tenant`` was taken, or not."""
         lane = self._lanes[tenant]
         lane.in_flight -= 1

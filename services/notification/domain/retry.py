@@ -14,14 +14,14 @@ GONE = 410
 class RetryPolicy:
     """How persistent delivery is. The defaults give up after about two days of trying, within three."""
 
-    base_s: float = 1.0
+    base_s: float = 1.0  # float: seconds
     """Upper bound of the first wait; each further one doubles it."""
-    wait_max_s: float = 6 * 3600.0
+    wait_max_s: float = 6 * 3600.0  # float: seconds
     attempts_max: int = 30
     age_max: timedelta = timedelta(days=3)
     """Older than this, counted from the record, a message is not tried again."""
 
-    def wait_s(self, failures: int, rng: Random) -> float:
+    def wait_s(self, failures: int, rng: Random) -> float:  # float: seconds
         """How long to wait after so many failures (from 1). Full jitter: who failed together returns apart."""
         return rng.uniform(0, min(self.wait_max_s, self.base_s * 2 ** min(failures - 1, 40)))
 

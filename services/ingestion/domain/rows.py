@@ -296,8 +296,10 @@ class _Reading:
 class Survey(_Reading):
     """The first reading. Feed it every row; then ask it what the file holds."""
 
-    def __init__(self, layout: Layout, zone: str) -> None:
+    def __init__(self, layout: Layout, zone: str, *, digests: bool = True) -> None:
+        """``digests=False``: nobody asks whether a document's content is the same as before."""
         super().__init__(layout, zone)
+        self._digests = digests
         self.rows = 0
         self.documents: dict[DocumentKey, Document] = {}
 
@@ -331,6 +333,8 @@ class Survey(_Reading):
             document.lines += 1
             if stated:
                 document.stated.add(stated)
+        if not self._digests:
+            return
         said = hashlib.sha256("\x00".join(f"{name}\x01{text}" for name, text in sorted(texts.items())).encode())
         document.content = (document.content + int.from_bytes(said.digest(), "big")) % 2**256
 
@@ -344,20 +348,22 @@ class _Drawn:
     rows: int = 0
     digests: set[bytes] = field(default_factory=set)
     """Of the lines that were made. Fewer than there are lines: digest and total of the document are not known."""
+    made: int = 0
+    """Lines that were made, each row counted."""
     total: Decimal = Decimal(0)
 
 
 class Rows(_Reading):
     """The second reading: makes the records. Afterwards :meth:`headers` makes those of the documents."""
 
-    def __init__(self, survey: Survey, told: Told, versions: Mapping[DocumentKey, int]) -> None:
-        """``versions``: of each document of the survey that does not state its own."""
+    def __init__(self, survey: Survey, told: Told, versions: Mapping[DocumentKey, int] | None) -> None:
+        """``versions``: of each document of the survey that does not state its own; ``None``: the survey goes on beside
+        this reading (each row is added there first), every such document is version 1, and no lines are digested."""
         super().__init__(survey.layout, survey.zone)
         self._told = told
-        self._documents = {
-            key: _Drawn(versions[key] if key[1] is None else key[1], document)
-            for key, document in survey.documents.items()
-        }
+        self._survey = survey
+        self._versions = versions
+        self._documents: dict[DocumentKey, _Drawn] = {}
         self.amounts: dict[str, Decimal] = {}
         """Exact sums of the profile's amount over the rows whose first record was made, by currency."""
         self.covered: Span | None = None
@@ -368,7 +374,7 @@ class Rows(_Reading):
         texts = self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells)
         values = self.values(texts)
         key = self.document_key(values)
-        document = self._documents[key] if key else None
+        document = self._drawn(key) if key else None
         if document:
             document.rows += 1
             values.supply(version=document.version, line=self._line(values, document))
@@ -391,11 +397,12 @@ class Rows(_Reading):
             if not drawn.found.header:
                 continue  # none of its rows can be read, and each is a reject
             values = self.values(drawn.found.header)
-            known = len(drawn.digests) == drawn.found.lines
+            digested = len(drawn.digests) == drawn.found.lines
+            known = digested if self._versions is not None else drawn.made == drawn.found.lines
             values.supply(
                 version=drawn.version,
                 lines=drawn.found.lines,
-                digest=lines_digest(digest.hex() for digest in drawn.digests) if known else None,
+                digest=lines_digest(digest.hex() for digest in drawn.digests) if digested else None,
                 total=drawn.total if known else None,
             )
             yield self._record(values, declared.header, drawn.found.first_row, {})
@@ -412,6 +419,13 @@ class Rows(_Reading):
             start = bounds(month_of(local_date(start, self.zone)), self.zone)[0]
             end = bounds(month_of(local_date(last, self.zone)), self.zone)[1]
         return start, min(end, self._told.asserted_at)
+
+    def _drawn(self, key: DocumentKey) -> _Drawn:
+        known = self._documents.get(key)
+        if known is None:
+            version = key[1] if key[1] is not None else self._versions[key] if self._versions is not None else 1
+            known = self._documents[key] = _Drawn(version, self._survey.documents[key])
+        return known
 
     def _line(self, values: Values, document: _Drawn) -> str:
         declared = self.layout.profile.document
@@ -557,6 +571,8 @@ class Rows(_Reading):
                 if document:
                     document.total = _EXACT_SUM.add(document.total, amount)
             if document:
+                document.made += 1
+            if document and self._versions is not None:
                 said = line.data.model_dump(mode="json", exclude_defaults=True)
                 document.digests.add(hashlib.sha256(canonical(said)).digest())
         if profile.complete and all(isinstance(record, Made) for record in records):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from itertools import pairwise
 
 from shared.events.contracts import PercentagePrice
 from shared.kernel.periods import Period, month_of, months
@@ -41,7 +42,7 @@ def stretches(service: Service, part: Part) -> tuple[Period, ...]:
         for discount in version.terms.discounts:
             cuts.update(day for day in (discount.effective_from, discount.effective_to) if day is not None)
     days = sorted(day for day in cuts if part.start <= day <= part.end)
-    return tuple(Period(start, end) for start, end in zip(days, days[1:], strict=False))
+    return tuple(Period(start, end) for start, end in pairwise(days))
 
 
 def wants_events(lines: Iterable[LineVersion]) -> bool:

@@ -14,6 +14,7 @@ from services.cli import demo, discrepancies, ingest, mappings, platform, quaran
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame, enter
 from services.cli.output import Output
+from services.cli.reconcile.command import reconcile
 
 app = typer.Typer(
     name="plumbline",
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(reconcile)
 app.command()(platform.up)
 app.command()(platform.down)
 app.command()(platform.status)

@@ -1,0 +1,69 @@
+"""The answer as plain JSON values: what ``result.json`` and ``--json`` hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from services.cli.reconcile.answer import Answer, sums
+from shared.events.discrepancies import DiscrepancyBody
+from shared.kernel.canonical import decimal_text
+from shared.kernel.periods import Period
+from shared.reconciliation.statement import Statement, Totals
+
+_FILE = ("name", "kind", "profile", "source", "rows", "records", "rejected")
+_REJECTED = ("file", "row", "field", "reason", "fix")
+_TOTALS = ("expected", "billed", "cost", "explained", "pending", "broken", "residual")
+
+
+def document(answer: Answer, *, lines: bool = True) -> dict[str, Any]:
+    """The whole answer; without ``lines`` the statements have totals and counts alone."""
+    return {
+        "periods": [_span(period) for period in answer.periods],
+        "as_of": answer.as_of.isoformat(),
+        "files": [{name: getattr(one, name) for name in _FILE} for one in answer.files],
+        "assumed": list(answer.assumed),
+        "compared_lines": answer.compared,
+        "totals": [one._asdict() | {"amount": text(one.amount)} for one in sums(answer.discrepancies)],
+        "discrepancies": [body(one) for one in answer.discrepancies],
+        "statements": [_statement(answer, one, lines) for one in answer.statements],
+        "rejected": [{name: getattr(one, name) for name in _REJECTED} for one in answer.rejected],
+    }
+
+
+def written(answer: Answer) -> bytes:
+    """``result.json``: sorted keys, so that the same facts give the same bytes."""
+    return orjson.dumps(document(answer), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def body(one: DiscrepancyBody) -> dict[str, Any]:
+    return one.model_dump(mode="json", exclude_defaults=True)
+
+
+def _span(period: Period) -> dict[str, str]:
+    return {"from": period.start.isoformat(), "to": period.end.isoformat()}
+
+
+def _statement(answer: Answer, one: Statement, lines: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "client": one.client,
+        "client_name": answer.client(one.client),
+        "period": _span(one.period),
+        "state": one.state,
+        "totals": [_totals(totals) for totals in one.totals],
+        "counts": one.counts._asdict(),
+    }
+    if lines:
+        made["digest"] = one.digest
+        made["groups"] = orjson.loads(one.document)["groups"]
+    return made
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    return {"currency": totals.currency, **{name: text(getattr(totals, name)) for name in _TOTALS}}
+
+
+def text(value: Decimal | None) -> str | None:
+    return None if value is None else decimal_text(value)

@@ -1,0 +1,151 @@
+"""Files become records: each is read by its profile, and what cannot be read is kept with the fix."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.cli.faults import Fault
+from services.ingestion.domain.profiles import BadHeader, Profile, UnknownProfile, heading, profile
+from services.ingestion.domain.reader import Made, Spoilt, fields_of, read
+from services.ingestion.domain.rows import Record as RowRecord
+from services.ingestion.domain.rows import TooManyDocuments
+from services.ingestion.domain.table import BadTable, Table
+
+TENANT = "reconcile"
+"""Whose records they are: the command knows one tenant."""
+SAID_AT = datetime(2000, 1, 1, tzinfo=UTC)
+"""When every file's word was given: none outranks another, and no clock is read."""
+_NO_LIMIT = datetime(2199, 12, 31, tzinfo=UTC)
+KINDS = ("contracts", "usage", "invoices", "vendor-bills", "time", "mappings", "clients", "products")
+"""What may be given, by option; each has its plain profile."""
+COMPARED = ("contracts", "usage", "invoices", "vendor-bills", "time")
+"""Those that hold a side of the comparison."""
+_PROFILES = {"time": "time-entries"}
+_WORKBOOK = b"PK"
+
+Record = dict[str, Any]
+"""CloudEvents fields, as the fold reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file, what it is, and whose word."""
+
+    kind: str
+    path: Path
+    profile: Profile
+    source: str
+    named: bool = False
+    """Whether the source was said, and not taken from the profile."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row of which something cannot be read."""
+
+    file: str
+    row: int
+    field: str
+    reason: str
+    fix: str
+    cells: str = ""
+    """The row as it stands (but for its private columns), as JSON."""
+
+
+@dataclass(slots=True)
+class Read:
+    """What a file holds."""
+
+    sheet: Sheet
+    rows: int = 0
+    records: list[Record] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def rows_rejected(self) -> int:
+        return len({one.row for one in self.rejected})
+
+
+def sheet(kind: str, given: str, profile_name: str | None) -> Sheet:
+    """A file as the command line names it: ``PATH`` or ``SOURCE=PATH``. Raises :class:`Fault`."""
+    source, mark, path = given.partition("=")
+    named = bool(mark) and not Path(given).exists()
+    try:
+        declared = profile(profile_name or _PROFILES.get(kind, kind))
+    except UnknownProfile as error:
+        raise Fault(str(error), fix="`plumbline ingest profiles` lists them") from None
+    return Sheet(kind, Path(path if named else given), declared, source if named else declared.source, named)
+
+
+def load(of: Sheet, zone: str, advance: Callable[[int], None]) -> Read:
+    """The records of a file and its rejects. ``advance`` is told the bytes that were read. Raises :class:`Fault` for a
+    file that is no table of its profile."""
+    found = Read(of)
+    try:
+        rows = read(of.profile, _lines(of.path, advance), asserted_at=_NO_LIMIT, zone=zone)
+        numbers = set()
+        for number, record in rows:
+            numbers.add(number)
+            _take(found, record)
+        found.rows = len(numbers)
+        if found.rejected:
+            _keep(found)
+    except (BadHeader, BadTable) as error:
+        raise Fault(f"{of.path}: {error.reason}", fix=_fix(of.path, error.fix)) from error
+    except TooManyDocuments as error:
+        raise Fault(f"{of.path}: {error}", fix="split the file") from error
+    except OSError as error:
+        raise Fault(f"{of.path} cannot be read: {error.strerror}", fix="check the path") from error
+    return found
+
+
+def _lines(path: Path, advance: Callable[[int], None] = lambda _: None) -> Iterator[bytes]:
+    with path.open("rb") as handle:
+        for line in handle:
+            advance(len(line))
+            yield line
+
+
+def _fix(path: Path, fix: str) -> str:
+    with path.open("rb") as handle:
+        return "save the workbook's sheet as CSV UTF-8" if handle.read(2) == _WORKBOOK else fix
+
+
+def _take(found: Read, record: RowRecord) -> None:
+    if isinstance(record, Made):
+        found.records.append(fields_of(record, tenant=TENANT, source=found.sheet.source, asserted_at=SAID_AT))
+        return
+    assert isinstance(record, Spoilt)
+    for fault in record.faults:
+        name = fault.field.removeprefix("data.")
+        found.rejected.append(Rejected(found.sheet.name, record.row, name, fault.reason, fault.fix))
+
+
+def _keep(found: Read) -> None:
+    """Put the rows themselves beside what is wrong with them."""
+    wanted = defaultdict(list)
+    for place, one in enumerate(found.rejected):
+        wanted[one.row].append(place)
+    declared = found.sheet.profile
+    hidden = [column for column in declared.columns if column.private]
+    private = {heading(name) for column in hidden for name in (column.name, *column.aliases)}
+    table = Table((line.decode("utf-8-sig") for line in _lines(found.sheet.path)), declared.delimiter)
+    shown = [heading(name) not in private for name in table.header]
+    for row in table.rows():
+        if row.number in wanted:
+            cells = {name: cell for name, cell, may in zip(table.header, row.cells, shown, strict=False) if may}
+            for place in wanted[row.number]:
+                one = found.rejected[place]
+                found.rejected[place] = Rejected(
+                    one.file, one.row, one.field, one.reason, one.fix, json.dumps(cells, ensure_ascii=False)
+                )

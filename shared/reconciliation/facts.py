@@ -20,6 +20,8 @@ from shared.events.catalogue import CATALOGUE
 from shared.events.discrepancies import Source
 from shared.kernel.canonical import canonical, sha256_hex
 
+LABOUR = "labour"
+"""The product of time that names none."""
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 SETTING_KEYS = frozenset(
     {
@@ -49,7 +51,7 @@ class Rank(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """One slot of one meter (from ``usage.metered``)."""
+    """One slot of one meter (from ``usage.metered`` and ``usage.restated``)."""
 
     tenant: str
     source: str
@@ -80,7 +82,8 @@ class Cell(NamedTuple):
 
     kind: str
     """``client``, ``product``, ``contract_line``, ``invoice``, ``invoice_line``, ``invoice_void``, ``vendor_bill``,
-    ``vendor_bill_line``, ``mapping``, ``feed``, ``calendar`` or ``setting``."""
+    ``vendor_bill_line``, ``time_entry``, ``mapping``, ``feed``, ``feed_missed``, ``calendar``, ``setting``,
+    ``statement`` or ``statement_group``."""
     tenant: str
     key: tuple[str, ...]
     rank: Rank
@@ -170,7 +173,8 @@ def _client(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
 
 
 def _product(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
-    value = {name: data.get(name) for name in ("product", "name", "unit", "list_price", "currency")}
+    names = ("product", "name", "unit", "list_price", "currency", "unit_cost", "cost_currency")
+    value = {name: data.get(name) for name in names} | {"components": data.get("components", [])}
     return _cell(fields, "product", (fields["source"], data["product"]), _asserted(fields), value)
 
 
@@ -198,19 +202,35 @@ def _grow_only(fields: dict[str, Any]) -> Rank:
 
 def _invoice(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
     version = data.get("version", 1)
-    names = ("client", "issued_on", "period_from", "period_to", "currency", "lines", "lines_digest", "corrects")
+    names = (
+        "client",
+        "issued_on",
+        "period_from",
+        "period_to",
+        "currency",
+        "lines",
+        "lines_digest",
+        "corrects",
+        "total",
+        "tax_total",
+        "gross_total",
+        "exchange_rate",
+        "exchange_from",
+    )
     value = {name: data.get(name) for name in names}
     value |= {"invoice": data["invoice"], "version": version, "kind": data.get("kind", "invoice")}
     return _cell(fields, "invoice", (fields["source"], data["invoice"], str(version)), _grow_only(fields), value)
 
 
 def _invoice_line(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
-    version = data.get("version", 1)
-    names = ("invoice", "line", "product", "contract", "contract_line", "period_from", "period_to")
+    # What a line says is part of its key: two contents of one line both stay, and so the document has more lines than
+    # its header counts and waits, whichever came first.
+    version, digest = data.get("version", 1), sha256_hex(canonical(data))
+    names = ("invoice", "line", "product", "contract", "contract_line", "period_from", "period_to", "tax", "tax_pct")
     value = {name: data.get(name) for name in names}
     value |= {name: data[name] for name in ("quantity", "unit_price", "amount")}
-    value |= {"version": version, "digest": sha256_hex(canonical(data))}
-    key = (fields["source"], data["invoice"], str(version), data["line"])
+    value |= {"version": version, "digest": digest, "discount": data.get("discount", False)}
+    key = (fields["source"], data["invoice"], str(version), data["line"], digest)
     return _cell(fields, "invoice_line", key, _grow_only(fields), value)
 
 
@@ -230,10 +250,35 @@ def _vendor_bill(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
 
 def _vendor_bill_line(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
     version = data.get("version", 1)
-    names = ("issuer", "bill", "line", "account", "account_name", "sku", "sku_name", "billed_cost", "currency")
-    value = {name: data.get(name) for name in names} | {"version": version}
+    names = (
+        "issuer",
+        "bill",
+        "line",
+        "account",
+        "account_name",
+        "sku",
+        "sku_name",
+        "category",
+        "charge_from",
+        "charge_to",
+        "quantity",
+        "unit",
+        "unit_price",
+        "billed_cost",
+        "currency",
+    )
+    value = {name: data.get(name) for name in names}
+    value |= {"version": version, "correction": data.get("correction", False)}
     key = (fields["source"], data["issuer"], data["bill"], str(version), data["line"])
     return _cell(fields, "vendor_bill_line", key, _asserted(fields), value)
+
+
+def _time_entry(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
+    names = ("entry", "client", "worked_on", "minutes", "contract", "role", "work_type", "ticket", "invoice")
+    value = {name: data.get(name) for name in names}
+    value |= {"product": data.get("product", LABOUR), "billable": data.get("billable", True)}
+    value |= {"approved": data.get("approved", False), "when": data.get("when", [])}
+    return _cell(fields, "time_entry", (fields["source"], data["entry"]), _asserted(fields), value)
 
 
 def _mapping(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
@@ -253,6 +298,27 @@ def _feed(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
     return _cell(fields, "feed", key, _asserted(fields), value)
 
 
+def _feed_missed(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
+    # The latest run that was missed; whether the feed is still silent its ``feed`` cells say (views.silent).
+    value = {"feed": data["feed"], "run": data["run"], "due_at": data["due_at"], "last_at": data.get("last_at")}
+    rank = Rank(datetime.fromisoformat(data["due_at"]), data["run"], _content(fields))
+    return _cell(fields, "feed_missed", (fields["source"], data["feed"]), rank, value)
+
+
+def _closed(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
+    period = data["period"]
+    value = {"client": data["client"], "digest": data["digest"], "groups": data["groups"]}
+    return _cell(fields, "statement", (data["client"], period["from"], period["to"]), _decided(fields), value)
+
+
+def _group_closed(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
+    period = data["period"]
+    value = {name: data.get(name) for name in ("client", "item", "currency", "expected", "billed", "quantity")}
+    value["records"] = data.get("records", 0)
+    key = (data["client"], period["from"], period["to"], data["item"])
+    return _cell(fields, "statement_group", key, _decided(fields), value)
+
+
 def _calendar(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
     # One cell a day: the greatest is how far the calendar has got, the least is when the tenant began.
     rank = Rank(_NO_TIME, date.fromisoformat(data["date"]).toordinal(), "")
@@ -267,6 +333,7 @@ def _setting(fields: dict[str, Any], data: dict[str, Any]) -> Cell | None:
 
 _EXTRACTORS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Fact | None]] = {
     "usage.metered.v1": _usage,
+    "usage.restated.v1": _usage,
     "client.recorded.v1": _client,
     "product.recorded.v1": _product,
     "contract.agreed.v1": _contract_line,
@@ -277,9 +344,14 @@ _EXTRACTORS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Fact | None]] 
     "invoice.voided.v1": _invoice_void,
     "vendor_bill.received.v1": _vendor_bill,
     "vendor_bill.line.v1": _vendor_bill_line,
+    "time_entry.logged.v1": _time_entry,
+    "time_entry.revised.v1": _time_entry,
     "mapping.confirmed.v1": _mapping,
     "mapping.withdrawn.v1": _mapping_withdrawn,
     "feed.observed.v1": _feed,
+    "feed.missed.v1": _feed_missed,
     "calendar.advanced.v1": _calendar,
     "setting.changed.v1": _setting,
+    "statement.closed.v1": _closed,
+    "statement.group_closed.v1": _group_closed,
 }

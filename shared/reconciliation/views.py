@@ -6,30 +6,38 @@ in which it is given its cells.
 
 from __future__ import annotations
 
-from collections import abc
-from collections.abc import Callable, Iterable, Iterator
+from collections import abc, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
+
+import orjson
 
 from shared.events.contracts import Recurring, Terms
 from shared.events.discrepancies import Source
 from shared.events.invoices import lines_digest
-from shared.kernel.periods import Period, month_of, months
+from shared.kernel.periods import Period, bounds, local_date, month_of, months
 from shared.reconciliation.exact import exact
 from shared.reconciliation.facts import Cell, Slot
 from shared.reconciliation.inputs import (
     Client,
+    ClosedGroup,
+    DocumentFacts,
     FeedSpan,
     InvoiceLineFacts,
     InvoiceState,
     LineVersion,
     Measured,
+    MissedFeed,
     Observation,
     Product,
     Settings,
+    TimeEntry,
     VendorCost,
+    VendorLine,
 )
 
 SAMPLE = 20
@@ -119,15 +127,43 @@ def product(product_id: str, cells: Iterable[Cell]) -> Product:
     if cell is None or cell.value is None:
         return Product(product_id, product_id)
     value = cell.value
-    price = value["list_price"]
     return Product(
         product_id,
         value["name"],
         value["unit"],
-        None if price is None else Decimal(price),
+        _decimal(value["list_price"]),
         value["currency"],
         cell.record,
+        _decimal(value["unit_cost"]),
+        value["cost_currency"],
+        tuple(value["components"]),
     )
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def bundles(products: Iterable[Product]) -> dict[str, tuple[str, ...]]:
+    """Product -> all the products that it is compared with, by id, for each that a bundle or its parts touch. The
+    first of them names the group (connected components over ``components``)."""
+    leaders: dict[str, str] = {}
+
+    def leader(one: str) -> str:
+        leaders.setdefault(one, one)
+        while leaders[one] != one:
+            leaders[one] = leaders[leaders[one]]
+            one = leaders[one]
+        return one
+
+    for product in products:
+        for part in product.components:
+            first, second = sorted((leader(product.id), leader(part)))
+            leaders[second] = first
+    members: dict[str, list[str]] = defaultdict(list)
+    for one in sorted(leaders):
+        members[leader(one)].append(one)
+    return {one: tuple(members[leader(one)]) for one in leaders if len(members[leader(one)]) > 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,42 +195,74 @@ def mapping(value: dict[str, Any] | None, as_of: date | None) -> Mapping:
 
 
 # --- usage -------------------------------------------------------------------------------------------------------
+class Window(NamedTuple):
+    """A span and its two instants, in the client's zone."""
+
+    span: Period | None
+    """``None``: the group's own period."""
+    start: datetime
+    end: datetime
+
+
+def windows(spans: Iterable[Period], period: Period, time_zone: str) -> tuple[Window, ...]:
+    """The spans for which a group's usage is measured, as instants."""
+    return tuple(Window(None if span == period else span, *bounds(span, time_zone)) for span in sorted(spans))
+
+
 @exact
-def measured(slots: Iterable[Slot], share: Decimal, start: datetime, end: datetime) -> Measured:
-    """One meter in ``[start, end)``, from at least one of its slots (all of them, or those that can matter)."""
+def measured(
+    slots: Iterable[Slot], share: Decimal, wanted: Sequence[Window], product: str = "", *, events: bool = False
+) -> list[Measured]:
+    """One meter, from at least one of its slots (all of them, or those that can matter): a gauge once over the hull of
+    the windows, a counter or peak once for each. ``events``: counters name each event by itself."""
     slots = list(slots)
     first = slots[0]
-    inside = [slot for slot in slots if start <= slot.at < end]
-    observations: tuple[Observation, ...] = ()
-    total = Decimal(0)
     if first.kind == "gauge":
-        before = [slot for slot in slots if slot.at < start]
-        if before:
-            latest = max(slot.at for slot in before)
-            inside += [slot for slot in before if slot.at == latest]
-        observations = tuple(
-            sorted(
-                (Observation(slot.at, slot.quantity, slot.record, slot.until) for slot in inside),
-                key=lambda seen: (seen.at, seen.record.id),
+        wanted = (Window(None, min(one.start for one in wanted), max(one.end for one in wanted)),)
+    found = []
+    for window in wanted:
+        inside = [slot for slot in slots if window.start <= slot.at < window.end]
+        observations: tuple[Observation, ...] = ()
+        total = Decimal(0)
+        if first.kind == "gauge":
+            before = [slot for slot in slots if slot.at < window.start]
+            if before:
+                latest = max(slot.at for slot in before)
+                inside += [slot for slot in before if slot.at == latest]
+            observations = _observed(inside)
+        elif first.kind == "counter":
+            total = sum((slot.quantity for slot in inside), Decimal(0))
+        else:
+            total = max((slot.quantity for slot in inside), default=Decimal(0))
+        found.append(
+            Measured(
+                source=first.source,
+                account=first.account,
+                sku=first.sku,
+                meter=first.meter,
+                kind=first.kind,  # type: ignore[arg-type]
+                unit=first.unit,
+                share=share,
+                total=total,
+                observations=observations,
+                records=len(inside),
+                sample=tuple(slot.record for slot in sorted(inside, key=lambda slot: slot.record_id)[:SAMPLE]),
+                product=product,
+                span=window.span,
+                events=_observed(inside) if events and first.kind == "counter" else (),
             )
         )
-    elif first.kind == "counter":
-        total = sum((slot.quantity for slot in inside), Decimal(0))
-    else:
-        total = max((slot.quantity for slot in inside), default=Decimal(0))
-    return Measured(
-        source=first.source,
-        account=first.account,
-        sku=first.sku,
-        meter=first.meter,
-        kind=first.kind,  # type: ignore[arg-type]
-        unit=first.unit,
-        share=share,
-        total=total,
-        observations=observations,
-        records=len(inside),
-        sample=tuple(slot.record for slot in sorted(inside, key=lambda slot: slot.record_id)[:SAMPLE]),
-    )
+    return found
+
+
+def _observed(slots: Iterable[Slot]) -> tuple[Observation, ...]:
+    seen = (Observation(slot.at, slot.quantity, slot.record, slot.until) for slot in slots)
+    return tuple(sorted(seen, key=in_time))
+
+
+def in_time(seen: Observation) -> tuple[datetime, str]:
+    """The order of observations."""
+    return (seen.at, seen.record.id)
 
 
 def spans(cells: Iterable[Cell], sources: Iterable[str]) -> tuple[FeedSpan, ...]:
@@ -211,28 +279,112 @@ def spans(cells: Iterable[Cell], sources: Iterable[str]) -> tuple[FeedSpan, ...]
     )
 
 
+def silent(missed: Iterable[Cell], feeds: Iterable[Cell]) -> list[MissedFeed]:
+    """The feeds of ``feed_missed`` cells that no run has come from since, by source and name: no run as late as the one
+    that was missed, and no complete span that reaches further than the feed did then."""
+    runs: dict[tuple[str, ...], int] = {}
+    reached: dict[tuple[str, ...], datetime] = {}
+    for cell in feeds:
+        if cell.value is not None:
+            key, covered = cell.key[:2], datetime.fromisoformat(cell.value["covers_to"])
+            runs[key] = max(runs.get(key, 0), cell.value["run"])
+            reached[key] = max(reached.get(key, covered), covered)
+    found = []
+    for cell in sorted(missed, key=lambda one: one.key):
+        value = cell.value or {}
+        last_at = None if value["last_at"] is None else datetime.fromisoformat(value["last_at"])
+        until = reached.get(cell.key)
+        ended = until is not None and (runs[cell.key] >= value["run"] or last_at is None or until > last_at)
+        if not ended:
+            due_at = datetime.fromisoformat(value["due_at"])
+            found.append(MissedFeed(cell.source, value["feed"], due_at, last_at, cell.record))
+    return found
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+def time_entries(
+    cells: Iterable[Cell], client_id: str, products: Collection[str], days: Period
+) -> tuple[TimeEntry, ...]:
+    """The work for a client, of some products, on some days, from ``time_entry`` cells."""
+    found = []
+    for cell in cells:
+        value = cell.value or {}
+        worked_on = date.fromisoformat(value["worked_on"])
+        if value["client"] == client_id and value["product"] in products and days.contains(worked_on):
+            found.append(
+                TimeEntry(
+                    source=cell.source,
+                    entry=value["entry"],
+                    worked_on=worked_on,
+                    minutes=Decimal(value["minutes"]),
+                    billable=value["billable"],
+                    approved=value["approved"],
+                    contract=value["contract"],
+                    role=value["role"],
+                    work_type=value["work_type"],
+                    ticket=value["ticket"],
+                    when=tuple(value["when"]),
+                    invoice=value["invoice"],
+                    product=value["product"],
+                    record=cell.record,
+                )
+            )
+    return tuple(sorted(found, key=lambda one: (one.source, one.entry)))
+
+
+# --- statements --------------------------------------------------------------------------------------------------
+def closed_group(cell: Cell | None) -> ClosedGroup | None:
+    """What a group came to when its period was closed, from its ``statement_group`` cell."""
+    if cell is None or cell.value is None:
+        return None
+    value = cell.value
+    expected, billed, quantity = (_decimal(value[name]) for name in ("expected", "billed", "quantity"))
+    return ClosedGroup(value["currency"], expected, billed, quantity, value["records"], cell.record)
+
+
 # --- contracts ---------------------------------------------------------------------------------------------------
-def line_versions(cells: Iterable[Cell], client_id: str, product_id: str) -> tuple[LineVersion, ...]:
-    """The versions of the lines that were ever this client's and product's, from all ``contract_line`` cells of these
-    lines. A version in which the line is another's ends it here."""
+def line_versions(
+    cells: Iterable[Cell], client_id: str, products: Collection[str] | None, *, commitments: bool = False
+) -> tuple[LineVersion, ...]:
+    """The versions of the lines that were ever this client's and of these products (``None``: of any), from all
+    ``contract_line`` cells of these lines. A version in which the line is another's ends it here; so does one that
+    turns it into a commitment over several lines, and with ``commitments`` the reverse."""
     lines: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         lines.setdefault(cell.key[:3], []).append(cell)
+
+    def ours(cell: Cell) -> bool:
+        value = cell.value or {}
+        whose = value.get("client") == client_id and (products is None or value["product"] in products)
+        return whose and (value["terms"] is None or is_commitment(value) == commitments)
+
     return tuple(
-        _line_version(cell, client_id, product_id)
+        _line_version(cell, ours(cell))
         for key in sorted(lines)
-        if any(_is_of(cell, client_id, product_id) for cell in lines[key])
+        if any(ours(cell) and (cell.value or {})["terms"] for cell in lines[key])
         for cell in sorted(lines[key], key=lambda cell: cell.key)
     )
 
 
-def _is_of(cell: Cell, client_id: str, product_id: str) -> bool:
-    return cell.value is not None and cell.value["client"] == client_id and cell.value["product"] == product_id
+def agreed_from(cells: Iterable[Cell]) -> dict[tuple[str, str], date]:
+    """(client, product) -> the first day on which a line was agreed for it, commitments over several lines left out."""
+    first: dict[tuple[str, str], date] = {}
+    for cell in cells:
+        value = cell.value or {}
+        if value["terms"] is not None and not is_commitment(value):
+            whose, since = (value["client"], value["product"]), date.fromisoformat(value["effective_from"])
+            first[whose] = min(first.get(whose, since), since)
+    return first
 
 
-def _line_version(cell: Cell, client_id: str, product_id: str) -> LineVersion:
+def is_commitment(value: dict[str, Any]) -> bool:
+    """Whether a version of a contract line is a commitment over several lines: rated at the client's level alone."""
+    return value["terms"] is not None and value["terms"].get("scope") is not None
+
+
+def _line_version(cell: Cell, ours: bool) -> LineVersion:
     value = cell.value or {}
-    ours = _is_of(cell, client_id, product_id) and value["terms"] is not None
+    ours = ours and value["terms"] is not None
     until = value["effective_to"]
     return LineVersion(
         source=cell.source,
@@ -241,9 +393,47 @@ def _line_version(cell: Cell, client_id: str, product_id: str) -> LineVersion:
         effective_from=date.fromisoformat(value["effective_from"]),
         effective_to=date.fromisoformat(until) if ours and until else None,
         currency=value["currency"] if ours else None,
-        terms=Terms.model_validate(value["terms"]) if ours else None,
+        terms=_terms(orjson.dumps(value["terms"])) if ours else None,
         recurring=Recurring.model_validate(value["recurring"]) if ours and value["recurring"] else None,
         record=cell.record,
+        product=value["product"],
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _terms(text: bytes) -> Terms:
+    # Most lines of an MSP are agreed on the same few terms.
+    return Terms.model_validate(orjson.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What of a client's invoices belongs to commitments over several lines."""
+
+    products: frozenset[str] = frozenset()
+    """Products all of whose lines are commitments."""
+    lines: frozenset[tuple[str, str]] = frozenset()
+    """(contract, line) of lines that are nothing else."""
+
+    def holds(self, line: dict[str, Any]) -> bool:
+        """Whether an invoice line (its cell's value) answers a commitment."""
+        return line["product"] in self.products or (line["contract"], line["contract_line"]) in self.lines
+
+
+def committed(cells: Iterable[Cell], client_id: str) -> Committed:
+    """From the ``contract_line`` cells of a client: all of those products that are asked about, and of every line that
+    was ever a commitment."""
+    products: dict[str, bool] = {}
+    lines: dict[tuple[str, str], bool] = {}
+    for cell in cells:
+        value = cell.value or {}
+        if value["client"] != client_id or value["terms"] is None:
+            continue
+        line, held = (value["contract"], value["line"]), is_commitment(value)
+        products[value["product"]] = products.get(value["product"], True) and held
+        lines[line] = lines.get(line, True) and held
+    return Committed(
+        frozenset(one for one, held in products.items() if held), frozenset(one for one, held in lines.items() if held)
     )
 
 
@@ -264,6 +454,11 @@ class Document:
     lines: tuple[Cell, ...]
     record: Source
     """Its header."""
+    total: Decimal | None = None
+    tax_total: Decimal | None = None
+    gross_total: Decimal | None = None
+    exchange_rate: Decimal | None = None
+    exchange_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,13 +564,20 @@ def _document(header: Cell, lines: tuple[Cell, ...]) -> Document:
         corrects=value["corrects"],
         lines=lines,
         record=header.record,
+        total=_decimal(value["total"]),
+        tax_total=_decimal(value["tax_total"]),
+        gross_total=_decimal(value["gross_total"]),
+        exchange_rate=_decimal(value["exchange_rate"]),
+        exchange_from=value["exchange_from"],
     )
 
 
 def _incomplete(header: Cell, lines: int, *, first: bool) -> Incomplete:
     value = header.value or {}
     what = f"{value['invoice']}: {lines} of {value['lines']} lines"
-    if lines == value["lines"]:
+    if lines > value["lines"]:
+        what = f"{value['invoice']}: {lines} different lines, and its header counts {value['lines']}"
+    elif lines == value["lines"]:
         what = f"{value['invoice']}: its {lines} lines are not those that its digest names"
     return Incomplete(value["client"], _period(value), what, value["kind"], first)
 
@@ -413,23 +615,22 @@ def line_period(document: Document, line: Cell) -> Period:
     )
 
 
-def invoice_lines(
-    counting: Iterable[Document], client_id: str, product_id: str, period: Period
-) -> tuple[InvoiceLineFacts, ...]:
-    """The posted lines of a product whose service period meets the group's."""
-    found = []
-    for document in counting:
-        if document.client != client_id:
-            continue
-        for line in document.lines:
-            value = line.value or {}
-            service = line_period(document, line)
-            if value["product"] == product_id and _meet(service, period):
-                found.append(_invoice_line(document, line, value, service))
-    return tuple(sorted(found, key=lambda line: (line.source, line.invoice, line.line)))
+def invoice_lines(document: Document) -> list[tuple[Cell, InvoiceLineFacts]]:
+    """The lines of a document, each with its cell."""
+    return [(line, _invoice_line(document, line)) for line in document.lines]
 
 
-def _invoice_line(document: Document, line: Cell, value: dict[str, Any], service: Period) -> InvoiceLineFacts:
+def meeting(lines: Iterable[InvoiceLineFacts], period: Period) -> tuple[InvoiceLineFacts, ...]:
+    """Those whose service period meets ``period``, by source, invoice and line."""
+    return tuple(sorted((line for line in lines if _meet(line.period, period)), key=_by_number))
+
+
+def _by_number(line: InvoiceLineFacts) -> tuple[str, str, str]:
+    return (line.source, line.invoice, line.line)
+
+
+def _invoice_line(document: Document, line: Cell) -> InvoiceLineFacts:
+    value = line.value or {}
     return InvoiceLineFacts(
         source=document.source,
         invoice=document.invoice,
@@ -440,12 +641,43 @@ def _invoice_line(document: Document, line: Cell, value: dict[str, Any], service
         currency=document.currency,
         contract=value["contract"],
         contract_line=value["contract_line"],
-        period=service,
+        period=line_period(document, line),
         quantity=Decimal(value["quantity"]),
         unit_price=Decimal(value["unit_price"]),
         amount=Decimal(value["amount"]),
         record=line.record,
+        product=value["product"],
+        corrects=document.corrects,
+        tax=_decimal(value["tax"]),
+        tax_pct=_decimal(value["tax_pct"]),
+        discount=value["discount"],
+        exchange_rate=document.exchange_rate,
+        exchange_from=document.exchange_from,
     )
+
+
+def document_facts(counting: Iterable[Document], client_id: str, period: Period) -> tuple[DocumentFacts, ...]:
+    """A client's documents whose period starts in ``period``, with all their lines."""
+    found = [
+        DocumentFacts(
+            source=document.source,
+            invoice=document.invoice,
+            version=document.version,
+            kind=document.kind,
+            issued_on=document.issued_on,
+            period=document.period,
+            currency=document.currency,
+            corrects=document.corrects,
+            total=document.total,
+            tax_total=document.tax_total,
+            gross_total=document.gross_total,
+            lines=tuple(sorted((fact for _, fact in invoice_lines(document)), key=_by_number)),
+            record=document.record,
+        )
+        for document in counting
+        if document.client == client_id and period.contains(document.period.start)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.source, one.invoice)))
 
 
 # --- vendors' costs ----------------------------------------------------------------------------------------------
@@ -463,3 +695,55 @@ def vendor_cost(lines: Iterable[Cell]) -> VendorCost | None:
         return None
     amount = sum((Decimal(value["billed_cost"]) for value, _ in counted), Decimal(0))
     return VendorCost(amount, currencies.pop(), len(counted), sample(record for _, record in counted))
+
+
+class Charge(NamedTuple):
+    """A line of a vendor's bill, and the product and share that its account's and its sku's mappings give a group."""
+
+    cell: Cell
+    product: str
+    share: Decimal
+
+
+def newest_versions(lines: Iterable[Cell]) -> dict[tuple[str, ...], int]:
+    """(source, issuer, bill) -> the greatest version among its ``vendor_bill_line`` cells."""
+    versions: dict[tuple[str, ...], int] = {}
+    for cell in lines:
+        versions[cell.key[:3]] = max(versions.get(cell.key[:3], 0), int((cell.value or {})["version"]))
+    return versions
+
+
+def charged_in(cell: Cell, time_zone: str) -> Period:
+    """The home of a ``vendor_bill_line`` cell: the client's month in which what it charges begins."""
+    return month_of(local_date(datetime.fromisoformat((cell.value or {})["charge_from"]), time_zone))
+
+
+def vendor_lines(charges: Iterable[Charge]) -> tuple[VendorLine, ...]:
+    """The vendors' side of a group, from the charges of its month (of each bill the newest version)."""
+    found = [_vendor_line(*charge) for charge in charges]
+    return tuple(sorted(found, key=lambda one: (one.source, one.issuer, one.bill, one.line, one.product)))
+
+
+def _vendor_line(cell: Cell, product: str, share: Decimal) -> VendorLine:
+    value = cell.value or {}
+    return VendorLine(
+        source=cell.source,
+        issuer=value["issuer"],
+        bill=value["bill"],
+        version=value["version"],
+        line=value["line"],
+        account=value["account"],
+        sku=value["sku"],
+        product=product,
+        share=share,
+        category=value["category"],
+        correction=value["correction"],
+        charge_from=datetime.fromisoformat(value["charge_from"]).astimezone(UTC),
+        charge_to=datetime.fromisoformat(value["charge_to"]).astimezone(UTC),
+        quantity=_decimal(value["quantity"]),
+        unit=value["unit"],
+        unit_price=_decimal(value["unit_price"]),
+        billed_cost=Decimal(value["billed_cost"]),
+        currency=value["currency"],
+        record=cell.record,
+    )

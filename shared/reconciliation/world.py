@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from shared.events.discrepancies import DiscrepancyBody
-from shared.kernel.periods import Period, bounds, local_date
-from shared.reconciliation import views
+from shared.kernel.periods import Period, local_date, month_of
+from shared.reconciliation import spans, views
 from shared.reconciliation.client_level import LEVEL, draw_client, total_of
 from shared.reconciliation.compare import draw_group
 from shared.reconciliation.diff import StreamKey
@@ -27,6 +27,10 @@ from shared.reconciliation.inputs import (
     ClientInputs,
     GroupInputs,
     GroupTotal,
+    InvoiceLineFacts,
+    InvoiceState,
+    LineVersion,
+    MissedFeed,
     Product,
     Settings,
     Unmapped,
@@ -36,14 +40,21 @@ from shared.reconciliation.unmapped import draw_unmapped
 from shared.reconciliation.verdict import Verdict
 
 _DAY = timedelta(days=1)
+_Whose = tuple[str, str]
+"""(client, group)."""
 
 
 class Group(NamedTuple):
-    """One product of one client in one month; product ``*`` is the client's level."""
+    """One product of one client in one month, or the products that a bundle ties together, by the least id of them;
+    product ``*`` is the client's level."""
 
     client: str
     period: Period
     product: str
+
+
+Verdicts = Group | Unmapped
+"""What has a verdict."""
 
 
 class World:
@@ -74,7 +85,7 @@ class World:
         """What the verdict on a group is a function of."""
         return self._of(tenant).inputs(group)
 
-    def verdicts(self, tenant: str) -> dict[Group | Unmapped, Verdict]:
+    def verdicts(self, tenant: str) -> dict[Verdicts, Verdict]:
         """The verdict on every group that is not empty, on every client's level and on every unmapped identifier."""
         return self._of(tenant).verdicts()
 
@@ -95,6 +106,7 @@ class _Tenant:
     meters: dict[MeterKey, list[Slot]]
     cells: dict[str, list[Cell]]
     names: dict[Unmapped, str]
+    _states: dict[tuple[str, Period], InvoiceState] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tenant: str, registers: Registers) -> _Tenant:
@@ -161,27 +173,104 @@ class _Tenant:
             of[incomplete.client][1].append(incomplete)
         return of
 
-    # --- which meters, lines and invoices are whose --------------------------------------------------------------
+    # --- which products belong together --------------------------------------------------------------------------
     @cached_property
-    def shares(self) -> dict[tuple[str, str], list[tuple[MeterKey, Decimal]]]:
-        """(client, product) -> its meters, each with the share that it gets."""
-        shares: dict[tuple[str, str], list[tuple[MeterKey, Decimal]]] = defaultdict(list)
+    def bundles(self) -> dict[str, tuple[str, ...]]:
+        return views.bundles(self.products.values())
+
+    def members(self, product: str) -> tuple[str, ...]:
+        """The products of a group; the first of them is its id."""
+        return self.bundles.get(product, (product,))
+
+    def item(self, product: str) -> str:
+        """The group of a product."""
+        return self.members(product)[0]
+
+    # --- which meters, lines, charges, entries and invoices are whose; by (client, group) ------------------------
+    @cached_property
+    def shares(self) -> dict[_Whose, list[tuple[MeterKey, str, Decimal]]]:
+        """Its meters, each with the product and the share that it gets."""
+        shares: dict[_Whose, list[tuple[MeterKey, str, Decimal]]] = defaultdict(list)
         for key in self.meters:
-            account, sku = _identifiers(key)
-            for client, of_account in self.mapping(account).targets:
-                for product, of_sku in self.mapping(sku).targets:
-                    shares[client, product].append((key, of_account * of_sku))
+            for client, product, share in self._targets(*_identifiers(key)):
+                shares[client, self.item(product)].append((key, product, share))
         return shares
 
+    def _targets(self, account: Unmapped, sku: Unmapped) -> Iterator[tuple[str, str, Decimal]]:
+        for client, of_account in self.mapping(account).targets:
+            for product, of_sku in self.mapping(sku).targets:
+                yield client, product, of_account * of_sku
+
     @cached_property
-    def lines(self) -> dict[tuple[str, str], list[Cell]]:
-        """(client, product) -> every version of the lines that were ever theirs."""
+    def lines(self) -> dict[_Whose, list[Cell]]:
+        """Every version of the lines that were ever theirs."""
         by_line = _by(self.cells["contract_line"], lambda cell: cell.key[:3])
-        lines: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+        lines: dict[_Whose, list[Cell]] = defaultdict(list)
         for versions in by_line.values():
-            for owner in {(_value(cell)["client"], _value(cell)["product"]) for cell in versions}:
-                lines[owner] += versions
+            for client, item in {(client, self.item(product)) for client, product in views.agreed_from(versions)}:
+                lines[client, item] += versions
         return lines
+
+    @cached_property
+    def commitments(self) -> dict[str, tuple[LineVersion, ...]]:
+        """Client -> its commitments over several lines."""
+        by_line = _by(self.cells["contract_line"], lambda cell: cell.key[:3])
+        held: dict[str, list[Cell]] = defaultdict(list)
+        for versions in by_line.values():
+            for client in {_value(cell)["client"] for cell in versions if views.is_commitment(_value(cell))}:
+                held[client] += versions
+        return {client: views.line_versions(cells, client, None, commitments=True) for client, cells in held.items()}
+
+    @cached_property
+    def posted(self) -> dict[_Whose, list[InvoiceLineFacts]]:
+        """Their posted lines; those that answer commitments are the level's (``*``)."""
+        committed = {
+            client: views.committed(cells, client)
+            for client, cells in _by(self.cells["contract_line"], lambda cell: _value(cell)["client"]).items()
+            if client in self.commitments
+        }
+        posted: dict[_Whose, list[InvoiceLineFacts]] = defaultdict(list)
+        for document in self.documents[0]:
+            held = committed.get(document.client)
+            for line, fact in views.invoice_lines(document):
+                whose = LEVEL if held is not None and held.holds(_value(line)) else self.item(fact.product)
+                posted[document.client, whose].append(fact)
+        return posted
+
+    @cached_property
+    def charges(self) -> dict[Group, list[views.Charge]]:
+        """Group -> the vendors' charges of its month."""
+        cells = self.cells["vendor_bill_line"]
+        newest = views.newest_versions(cells)
+        charges: dict[Group, list[views.Charge]] = defaultdict(list)
+        for cell in cells:
+            value = _value(cell)
+            if value["version"] < newest[cell.key[:3]]:
+                continue
+            account = Unmapped("account", cell.source, value["account"])
+            sku = Unmapped("sku", cell.source, value["sku"])
+            for client, product, share in self._targets(account, sku):
+                home = views.charged_in(cell, self.client(client).time_zone)
+                charges[Group(client, home, self.item(product))].append(views.Charge(cell, product, share))
+        return charges
+
+    @cached_property
+    def entries(self) -> dict[_Whose, list[Cell]]:
+        """Their time entries."""
+        return _by(self.cells["time_entry"], lambda cell: (_value(cell)["client"], self.item(_value(cell)["product"])))
+
+    @cached_property
+    def closed(self) -> dict[Group, Cell]:
+        """Group -> what it came to when its period was closed."""
+        return {
+            Group(client, Period.parse(f"{start}/{end}"), item): cell
+            for cell in self.cells["statement_group"]
+            for client, start, end, item in [cell.key]
+        }
+
+    @cached_property
+    def silent(self) -> list[MissedFeed]:
+        return views.silent(self.cells["feed_missed"], self.cells["feed"])
 
     @cached_property
     def feed_sources(self) -> dict[str, set[str]]:
@@ -191,6 +280,11 @@ class _Tenant:
             for product, _ in mapping.targets if identifier.kind == "sku" else ():
                 sources[product].add(identifier.source)
         return sources
+
+    @cached_property
+    def feeds_of(self) -> dict[str, list[Cell]]:
+        """Source -> its complete spans."""
+        return _by(self.cells["feed"], lambda cell: cell.source)
 
     @cached_property
     def homes(self) -> dict[str, set[str]]:
@@ -217,29 +311,40 @@ class _Tenant:
                     skus[client].add(sku)
         return accounts, skus
 
-    def hiding(self, client: str, product: str) -> tuple[Unmapped, ...]:
+    def hiding(self, client: str, products: Iterable[str]) -> tuple[Unmapped, ...]:
         """Unmapped identifiers under which this group's usage may hide (see ``GroupInputs.unmapped``)."""
-        sources, homes = self.feed_sources[product], self.homes[client]
-        accounts, skus = self.strangers
-        elsewhere = {one for one in accounts[product] if one.source not in homes}
-        return tuple(sorted(one for one in elsewhere | skus[client] if one.source in sources))
+        homes, (accounts, skus) = self.homes[client], self.strangers
+        found: set[Unmapped] = set()
+        for product in products:
+            elsewhere = {one for one in accounts[product] if one.source not in homes}
+            found |= {one for one in elsewhere | skus[client] if one.source in self.feed_sources[product]}
+        return tuple(sorted(found))
 
     # --- groups --------------------------------------------------------------------------------------------------
     @cached_property
     def groups(self) -> list[Group]:
-        return sorted({*self._groups_of_usage(), *self._groups_of_lines(), *self._groups_of_invoices()})
+        return sorted(
+            {
+                *self._groups_of_usage(),
+                *self._groups_of_lines(),
+                *self._groups_of_invoices(),
+                *self._groups_of_entries(),
+                *self.charges,
+                *(group for group in self.closed if self.item(group.product) == group.product),
+            }
+        )
 
     def _groups_of_usage(self) -> Iterator[Group]:
         as_of, _ = self.dates
-        for (client, product), meters in self.shares.items():
+        for (client, item), meters in self.shares.items():
             time_zone = self.client(client).time_zone
-            for key, _share in meters:
-                days = [local_date(slot.at, time_zone) for slot in self.meters[key]]
+            for key, *_ in meters:
+                days = {local_date(slot.at, time_zone) for slot in self.meters[key]}
                 is_gauge = self.meters[key][0].kind == "gauge"
                 spans = [(min(days), max([*days, as_of or min(days)]))] if is_gauge else [(day, day) for day in days]
                 for first, last in spans:
                     for period in views.months_touched(first, last, last):
-                        yield Group(client, period, product)
+                        yield Group(client, period, item)
 
     def _groups_of_lines(self) -> Iterator[Group]:
         as_of, opens = self.dates
@@ -247,60 +352,78 @@ class _Tenant:
         invoiced: dict[str, set[Period]] = defaultdict(set)
         for client, period in [*((d.client, d.period) for d in documents), *((w.client, w.period) for w in waiting)]:
             invoiced[client].update(views.months_touched(period.start, period.end - _DAY, as_of))
-        for (client, product), versions in self.lines.items():
-            first = min(date.fromisoformat(_value(cell)["effective_from"]) for cell in versions)
+        for (client, product), first in views.agreed_from(self.cells["contract_line"]).items():
             since = first if opens is None else max(first, opens)
             months = set(invoiced[client])
             if as_of is not None and as_of >= since:
                 months.update(views.months_touched(since, None, as_of))
             for period in months:
-                yield Group(client, period, product)
+                yield Group(client, period, self.item(product))
 
     def _groups_of_invoices(self) -> Iterator[Group]:
         as_of, _ = self.dates
-        for document in self.documents[0]:
-            for line in document.lines:
-                service = views.line_period(document, line)
+        for (client, item), lines in self.posted.items():
+            for service in {line.period for line in lines if item != LEVEL}:
                 for period in views.months_touched(service.start, service.end - _DAY, as_of):
-                    yield Group(document.client, period, _value(line)["product"])
+                    yield Group(client, period, item)
+
+    def _groups_of_entries(self) -> Iterator[Group]:
+        for (client, item), cells in self.entries.items():
+            for day in {_value(cell)["worked_on"] for cell in cells}:
+                yield Group(client, month_of(date.fromisoformat(day)), item)
 
     def inputs(self, group: Group) -> GroupInputs:
-        client, period, product = group
-        whose = self.client(client)
-        start, end = bounds(period, whose.time_zone)
+        client, period, item = group
+        whose, products, mine = self.client(client), self.members(item), (client, item)
         as_of, opens = self.dates
-        counting, waiting = self.documents_of[client]
-        sources = self.feed_sources[product]
+        lines = views.line_versions(self.lines.get(mine, ()), client, products)
+        wanted = views.windows(spans.needed(lines, whose, period), period, whose.time_zone)
+        events = spans.wants_events(lines)
+        sources = sorted({source for product in products for source in self.feed_sources[product]})
+        known = [self.products.get(product) or views.product(product, ()) for product in products]
         return GroupInputs(
             client=whose,
-            product=self.products.get(product) or views.product(product, ()),
+            product=known[0],
             period=period,
             as_of=as_of,
-            lines=views.line_versions(self.lines.get((client, product), ()), client, product),
+            lines=lines,
             measured=tuple(
-                views.measured(self.meters[key], share, start, end)
-                for key, share in self.shares.get((client, product), ())
+                one
+                for key, product, share in self.shares.get(mine, ())
+                for one in views.measured(self.meters[key], share, wanted, product, events=events)
             ),
-            invoices=views.invoice_state(counting, waiting, client, period),
-            invoice_lines=views.invoice_lines(counting, client, product, period),
-            feeds=views.spans(self.cells["feed"], sources),
-            feed_sources=tuple(sorted(sources)),
-            unmapped=self.hiding(client, product),
+            invoices=self._invoice_state(client, period),
+            invoice_lines=views.meeting(self.posted.get(mine, ()), period),
+            feeds=views.spans((cell for source in sources for cell in self.feeds_of.get(source, ())), sources),
+            feed_sources=tuple(sources),
+            unmapped=self.hiding(client, products),
             opens=opens,
             settings=self.settings,
+            others=tuple(known[1:]),
+            vendor_lines=views.vendor_lines(self.charges.get(group, ())),
+            entries=views.time_entries(
+                self.entries.get(mine, ()), client, products, spans.entry_span(lines, whose, period)
+            ),
+            closed=views.closed_group(self.closed.get(group)),
+            missed=tuple(one for one in self.silent if one.source in sources),
         )
 
+    def _invoice_state(self, client: str, period: Period) -> InvoiceState:
+        if (client, period) not in self._states:
+            self._states[client, period] = views.invoice_state(*self.documents_of[client], client, period)
+        return self._states[client, period]
+
     # --- verdicts ------------------------------------------------------------------------------------------------
-    def verdicts(self) -> dict[Group | Unmapped, Verdict]:
-        drawn: dict[Group | Unmapped, Verdict] = {}
+    def verdicts(self) -> dict[Verdicts, Verdict]:
+        drawn: dict[Verdicts, Verdict] = {}
         totals: dict[tuple[str, Period], list[GroupTotal]] = defaultdict(list)
         for group in self.groups:
             verdict = draw_group(self.inputs(group))
             if verdict is not None:
                 drawn[group] = verdict
                 totals[group.client, group.period].append(total_of(group.product, verdict))
-        for (client, period), groups in totals.items():
-            verdict = draw_client(self._client_inputs(client, period, groups))
+        for client, period in sorted({*totals, *self._levels()}):
+            verdict = draw_client(self.client_inputs(client, period, totals[client, period]))
             if verdict is not None:
                 drawn[Group(client, period, LEVEL)] = verdict
         for identifier in self._identifiers():
@@ -309,10 +432,33 @@ class _Tenant:
                 drawn[identifier] = verdict
         return drawn
 
-    def _client_inputs(self, client: str, period: Period, groups: list[GroupTotal]) -> ClientInputs:
+    def _levels(self) -> Iterator[tuple[str, Period]]:
+        """Months of a client in which its level may speak although no group does: a document's tax, a commitment."""
         as_of, opens = self.dates
-        invoices = views.invoice_state(*self.documents_of[client], client, period)
-        return ClientInputs(self.client(client), period, as_of, tuple(groups), invoices, opens, self.settings)
+        for document in self.documents[0]:
+            for period in views.months_touched(document.period.start, document.period.end - _DAY, as_of):
+                yield document.client, period
+        for client, versions in self.commitments.items():
+            since = min(version.effective_from for version in versions)
+            since = since if opens is None else max(since, opens)
+            if as_of is not None and as_of >= since:
+                for period in views.months_touched(since, None, as_of):
+                    yield client, period
+
+    def client_inputs(self, client: str, period: Period, groups: Iterable[GroupTotal]) -> ClientInputs:
+        as_of, opens = self.dates
+        return ClientInputs(
+            client=self.client(client),
+            period=period,
+            as_of=as_of,
+            groups=tuple(groups),
+            invoices=self._invoice_state(client, period),
+            opens=opens,
+            settings=self.settings,
+            commitments=self.commitments.get(client, ()),
+            commitment_lines=views.meeting(self.posted.get((client, LEVEL), ()), period),
+            documents=views.document_facts(self.documents_of[client][0], client, period),
+        )
 
     def _identifiers(self) -> list[Unmapped]:
         found = {one for key in self.meters for one in _identifiers(key)}

@@ -30,7 +30,8 @@ def state(book: Book) -> InvoiceState:
 
 def amounts(book: Book, product: str = "edr") -> list[Decimal]:
     counting, _ = views.documents(cells(book))
-    return [line.amount for line in views.invoice_lines(counting, "northwind", product, OCTOBER)]
+    lines = [line for document in counting for _, line in views.invoice_lines(document)]
+    return [line.amount for line in views.meeting(lines, OCTOBER) if line.product == product]
 
 
 # --- invoices ----------------------------------------------------------------------------------------------------
@@ -103,11 +104,11 @@ def test_a_line_that_moves_to_another_product_ends_here() -> None:
     book = Book()
     book.line("northwind", "edr", "2026-01-01", unit="4.20")
     book.line("northwind", "backup", "2026-06-01", unit="9", amended=True)
-    here = views.line_versions(cells(book), "northwind", "edr")
+    here = views.line_versions(cells(book), "northwind", ["edr"])
     assert [(str(v.effective_from), v.terms is None) for v in here] == [("2026-01-01", False), ("2026-06-01", True)]
-    there = views.line_versions(cells(book), "northwind", "backup")
+    there = views.line_versions(cells(book), "northwind", ["backup"])
     assert [v.terms is None for v in there] == [True, False]
-    assert views.line_versions(cells(book), "northwind", "voice") == ()
+    assert views.line_versions(cells(book), "northwind", ["voice"]) == ()
 
 
 # --- mappings, settings, calendar --------------------------------------------------------------------------------
@@ -184,22 +185,25 @@ def test_a_gauge_is_led_by_the_last_observation_before_the_period() -> None:
         book.usage(str(day), datetime(2026, 9, day, tzinfo=UTC))
     book.usage("5", datetime(2026, 10, 9, tzinfo=UTC))
     book.usage("6", datetime(2026, 11, 1, tzinfo=UTC))
-    meter = views.measured(slots(book), D(1), datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
+    [meter] = views.measured(slots(book), D(1), views.windows([OCTOBER], OCTOBER, "UTC"))
     assert [seen.quantity for seen in meter.observations] == [28, 5]
     assert meter.records == 2
 
 
 def test_a_counter_sums_and_a_peak_takes_the_highest_of_the_period() -> None:
-    start, end = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
+    november = Period(date(2026, 11, 1), date(2026, 12, 1))
+    wanted = views.windows([november, OCTOBER], OCTOBER, "UTC")
     book = Book()
     for day, kind in ((1, "counter"), (2, "counter"), (1, "peak"), (2, "peak")):
         book.usage("1.5" if day == 1 else "2.25", datetime(2026, 10, day, tzinfo=UTC), kind=kind)
-    book.usage("100", end, kind="counter")
+    book.usage("100", wanted[1].start, kind="counter")
     found = slots(book)
     counters, peaks = ([slot for slot in found if slot.kind == kind] for kind in ("counter", "peak"))
-    assert views.measured(counters, D(1), start, end).total == D("3.75")
-    assert views.measured(peaks, D(1), start, end).total == D("2.25")
-    assert views.measured(counters, D(1), end, end).total == 0
+    totals = [(meter.span, meter.total) for meter in views.measured(counters, D(1), wanted)]
+    assert totals == [(None, D("3.75")), (november, D(100))]
+    assert [meter.total for meter in views.measured(peaks, D(1), wanted)] == [D("2.25"), 0]
+    events = [meter.events for meter in views.measured(counters, D(1), wanted, events=True)]
+    assert [[seen.quantity for seen in one] for one in events] == [[D("1.5"), D("2.25")], [D(100)]]
 
 
 def test_costs_are_summed_over_the_greatest_version_of_each_bill() -> None:

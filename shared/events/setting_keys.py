@@ -1,5 +1,7 @@
 """The settings that exist: their meaning, their default, and what a value must be (topic ``settings``).
 
+Tolerances are read by their pattern, so that one can be set for a single currency or unit.
+
 To add one: add a row here; the service that needs it folds ``setting.changed`` of that key.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -108,16 +111,60 @@ _ROWS = (
     SettingKey(
         "invoice.grace_days", "Days after a period's end before a missing invoice is an error.", _days(366), "5"
     ),
-    SettingKey("tolerance.quantity.absolute", "Difference in units that is let pass.", _decimal("1000000000"), "0"),
-    SettingKey("tolerance.quantity.relative_pct", "The same in percent of what is due.", _decimal("100"), "0"),
     SettingKey(
-        "tolerance.unit_price.absolute",
-        "Difference in currency a unit that is let pass.",
-        _decimal("1000000000"),
-        "0.01",
+        "margin.floor_pct",
+        "Least margin in percent of what a client is billed; empty: only what is sold below cost is told.",
+        _decimal("100"),
     ),
-    SettingKey("tolerance.unit_price.relative_pct", "The same in percent of the agreed price.", _decimal("100"), "0.5"),
+    SettingKey("time.stale_days", "Days after which billable time must be approved and invoiced.", _days(3660), "30"),
+    SettingKey("backbill.days", "Days after a period's end from which nothing is billed for it.", _days(3660), "365"),
 )
+_MOST = {"absolute": "1000000000", "relative_pct": "100"}
+_CLASSES: dict[str, tuple[str, str, str | None, str]] = {
+    # class: (unit of the absolute width, what the relative one is a percentage of, defaults of the two)
+    "quantity": ("in units", "what is due", "0", "0"),
+    "unit_price": ("in currency a unit", "the agreed price", "0.01", "0.5"),
+    "cost": ("in currency a unit", "the agreed cost", "0.01", "0.5"),
+    "proration": ("in currency", "what is due for the part of a period", "0.01", "0"),
+    "restated": ("in units", "the closed period's quantity", "0", "1"),
+    "time": ("in hours", "the hours that are due", "0.25", "0"),
+    "rounding": ("in currency a rounded line; empty: one minor unit", "what is due", None, "0"),
+    "tax": ("in currency a rounded line; empty: one minor unit", "the tax that is due", None, "0"),
+}
 
-SETTING_KEYS: dict[str, SettingKey] = {row.key: row for row in _ROWS}
-"""Key -> its row."""
+
+def _tolerance(cls: str, kind: str, of: str | None = None) -> SettingKey:
+    unit, share, absolute, relative_pct = _CLASSES[cls]
+    what = f"Difference of {cls.replace('_', ' ')} that is let pass, "
+    what += unit if kind == "absolute" else f"in percent of {share}"
+    key, default = f"tolerance.{cls}.{kind}", absolute if kind == "absolute" else relative_pct
+    if of is None:
+        return SettingKey(key, f"{what}.", _decimal(_MOST[kind]), default)
+    return SettingKey(f"{key}.{of}", f"{what}; for {of} only.", _decimal(_MOST[kind]))
+
+
+_TOLERANCES = tuple(_tolerance(cls, kind) for cls in _CLASSES for kind in _MOST)
+
+SETTING_KEYS: dict[str, SettingKey] = {row.key: row for row in (*_ROWS, *_TOLERANCES)}
+"""Key -> its row, of the keys that always exist; :func:`setting_key` knows those of one currency or unit too."""
+
+_UNIT = re.compile(r"[A-Za-z0-9%/_-][A-Za-z0-9%/_ -]{0,39}")
+"""A currency such as ``JPY`` or a unit such as ``GiB``."""
+
+
+def tolerance_key(key: str) -> SettingKey | None:
+    """The row of a tolerance: ``tolerance.<class>.<absolute or relative_pct>``, and for one currency or unit alone
+    ``.<currency or unit>`` behind it. ``None`` for any other key."""
+    prefix, _, rest = key.partition(".")
+    cls, _, rest = rest.partition(".")
+    kind, dot, of = rest.partition(".")
+    if prefix != "tolerance" or cls not in _CLASSES or kind not in _MOST:
+        return None
+    if not dot:
+        return SETTING_KEYS[key]
+    return _tolerance(cls, kind, of) if _UNIT.fullmatch(of) and of == of.strip() else None
+
+
+def setting_key(key: str) -> SettingKey | None:
+    """The row of a setting; ``None``: there is no such setting."""
+    return SETTING_KEYS.get(key) or tolerance_key(key)

@@ -13,6 +13,7 @@ from typing import Literal
 from shared.events.contracts import Recurring, Terms
 from shared.events.discrepancies import Source
 from shared.kernel.periods import Period
+from shared.reconciliation.settings import Settings as Settings
 
 MeterKind = Literal["gauge", "counter", "peak"]
 
@@ -254,22 +255,6 @@ class Unmapped:
     kind: Literal["account", "sku"]
     source: str
     key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Tolerances and periods of grace, from ``setting.changed`` (keys in brackets)."""
-
-    quantity_absolute: Decimal = Decimal(0)
-    """[tolerance.quantity.absolute] units."""
-    quantity_relative_pct: Decimal = Decimal(0)
-    """[tolerance.quantity.relative_pct]"""
-    unit_price_absolute: Decimal = Decimal("0.01")
-    """[tolerance.unit_price.absolute] currency a unit."""
-    unit_price_relative_pct: Decimal = Decimal("0.5")
-    """[tolerance.unit_price.relative_pct]"""
-    invoice_grace_days: int = 5
-    """[invoice.grace_days] days after the period's end before a missing invoice is an error."""
 
 
 @dataclass(frozen=True, slots=True)

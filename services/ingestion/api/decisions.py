@@ -27,7 +27,7 @@ from shared.access.principal import Principal, operator
 from shared.eventlog.postgres import TenantLog
 from shared.events.base import Data, Day, Key
 from shared.events.mappings import Exclusion, MappingConfirmed, MappingTarget, MappingWithdrawn
-from shared.events.setting_keys import SETTING_KEYS, SettingKey
+from shared.events.setting_keys import SETTING_KEYS, SettingKey, setting_key
 from shared.events.settings import SettingChanged
 from shared.runtime.http import Problem, correlation_id
 
@@ -177,7 +177,7 @@ async def change_setting(
     key: str, request: Request, who: Principal = Depends(operator), here: Parts = Depends(parts)
 ) -> Response:
     """Change a setting, or give it its default again."""
-    row = SETTING_KEYS.get(key)
+    row = setting_key(key)
     if row is None:
         raise Problem(404, "No such setting", f"There is no setting {key[:100]!r}.", fix="plumbline settings list")
     said = await read_command(request, SettingSent)
@@ -222,8 +222,12 @@ def _setting(row: SettingKey, stands: SettingChanged) -> dict[str, Any]:
 async def get_settings(who: Principal = Depends(operator), here: Parts = Depends(parts)) -> Response:
     """Every setting that there is, with its value and default. Secrets are never shown."""
     stand = {fields["data"]["key"]: fields for fields in await here.standing.of(who.tenant, "settings")}
+    of_one = (setting_key(key) for key in sorted(stand) if key not in SETTING_KEYS)
     rows = [
-        _setting(row, SettingChanged.model_validate(stand[key]["data"]) if key in stand else SettingChanged(key=key))
-        for key, row in SETTING_KEYS.items()
+        _setting(
+            row,
+            SettingChanged.model_validate(stand[row.key]["data"]) if row.key in stand else SettingChanged(key=row.key),
+        )
+        for row in (*SETTING_KEYS.values(), *(row for row in of_one if row is not None))
     ]
     return page(rows, None)

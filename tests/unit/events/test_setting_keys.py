@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import base64
+from decimal import Decimal
 
 import pytest
 
-from shared.events.setting_keys import SETTING_KEYS
-from shared.reconciliation.inputs import Settings
+from shared.events.setting_keys import SETTING_KEYS, setting_key
+from shared.reconciliation.settings import Settings, is_setting, settings_of
 
 
 def kept(key: str, text: str) -> str:
@@ -84,12 +85,56 @@ def test_a_tolerance_is_a_decimal_within_bounds(text: str) -> None:
 
 def test_the_defaults_told_are_those_that_reconciliation_uses() -> None:
     default = Settings()
-    assert SETTING_KEYS["invoice.grace_days"].default == str(default.invoice_grace_days)
-    for name in ("quantity", "unit_price"):
-        for kind in ("absolute", "relative_pct"):
-            assert SETTING_KEYS[f"tolerance.{name}.{kind}"].default == str(getattr(default, f"{name}_{kind}"))
+    told = {key: row.default for key, row in SETTING_KEYS.items() if row.default is not None}
+    assert settings_of({key: value for key, value in told.items() if not key.startswith("tolerance.")}) == default
+    for key, value in told.items():
+        if key.startswith("tolerance."):
+            _, cls, kind = key.split(".")
+            assert getattr(default.tolerance(cls), kind) == Decimal(value)  # type: ignore[arg-type]
 
 
 def test_every_default_would_be_accepted_as_a_value() -> None:
     for row in SETTING_KEYS.values():
         assert row.default is None or row.check(row.default) == row.default
+
+
+def test_a_tolerance_of_one_currency_or_unit_comes_before_the_classs() -> None:
+    values = {"tolerance.unit_price.absolute": "0.02", "tolerance.unit_price.absolute.JPY": "3"}
+    found = settings_of(values | {"tolerance.quantity.absolute.GiB": "0.5"})
+    assert found.tolerance("unit_price", currency="JPY").absolute == 3
+    assert found.tolerance("unit_price", currency="EUR").absolute == Decimal("0.02")
+    assert found.tolerance("quantity", unit="GiB").absolute == Decimal("0.5")
+    assert found.tolerance("quantity", unit="agent").name == "exact"
+
+
+def test_rounding_is_one_minor_unit_a_rounded_line_unless_set() -> None:
+    assert Settings().tolerance("rounding", currency="EUR", lines=3).absolute == Decimal("0.03")
+    assert Settings().tolerance("tax", currency="JPY", lines=2).absolute == 2
+    assert settings_of({"tolerance.tax.absolute": "0"}).tolerance("tax", currency="EUR").name == "exact"
+
+
+def test_settings_do_not_depend_on_the_order_of_their_values() -> None:
+    values = {"tolerance.time.absolute": "0.5", "tolerance.cost.absolute.EUR": "1", "backbill.days": "90"}
+    assert settings_of(values) == settings_of(dict(reversed(values.items())))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["tolerance.speed.absolute", "tolerance.cost", "tolerance.cost.width", "tolerance.cost.absolute.", "tolerance.",
+     "tolerance.cost.absolute.a.b", "tolerance.cost.absolute. EUR", "margin", "notification.webhook.address"],
+)  # fmt: skip
+def test_other_keys_are_no_settings(key: str) -> None:
+    assert setting_key(key) is None
+    assert not is_setting(key)
+
+
+def test_a_key_of_one_unit_is_checked_and_described_like_its_class() -> None:
+    row = setting_key("tolerance.quantity.relative_pct.GB month")
+    assert row is not None
+    assert row.description == "Difference of quantity that is let pass, in percent of what is due; for GB month only."
+    with pytest.raises(ValueError, match="from 0 to 100"):
+        row.check("101")
+
+
+def test_what_is_sent_to_whom_changes_no_verdict() -> None:
+    assert not is_setting("notification.webhook.url")

@@ -22,11 +22,10 @@ TENANT = "reconcile"
 SAID_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """When every file's word was given: none outranks another, and no clock is read."""
 _NO_LIMIT = datetime(2199, 12, 31, tzinfo=UTC)
-KINDS = ("contracts", "usage", "invoices", "vendor-bills", "time", "mappings", "clients", "products")
-"""What may be given, by option; each has its plain profile."""
 COMPARED = ("contracts", "usage", "invoices", "vendor-bills", "time")
-"""Those that hold a side of the comparison."""
+"""The kinds that hold a side of the comparison."""
 _PROFILES = {"time": "time-entries"}
+"""The plain profile of a kind, where it is not called the same."""
 _WORKBOOK = b"PK"
 
 Record = dict[str, Any]

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -31,9 +32,12 @@ from shared.events.discrepancies import (
 from shared.events.record import Context, Draft, draft_derived
 from shared.kernel.canonical import canonical
 from shared.kernel.identity import derived_id
+from shared.kernel.periods import month_of
 from shared.reconciliation.client_level import LEVEL, draw_client, total_of
 from shared.reconciliation.diff import Change, StoredVerdict, StreamKey, diff, discrepancy_stream
+from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupTotal
+from shared.reconciliation.statement import GroupLines, group_lines
 from shared.reconciliation.verdict import Verdict
 
 SOURCE = "plumbline.matching"
@@ -75,7 +79,7 @@ async def write(a: Any, drawn: Drawn) -> bool:
         return False
     before = await _before(a, drawn)
     _draw_level(drawn, before)
-    written = {key: _Written.of(verdict, drawn.names.get(key)) for key, verdict in drawn.verdicts.items()}
+    written = _written(drawn)
     drafts = await _write_streams(a, drawn, before, written)
     await _write_groups(a, drawn, {key: one for key, one in written.items() if one.digest != before.digest(key)})
     outcomes = await append_in(a, drafts, drawn.snapshot.floor)
@@ -91,18 +95,29 @@ class _Written:
 
     verdict: Verdict | None
     bodies: Mapping[StreamKey, dict[str, Any]]
+    lines: GroupLines
+    """Its part of the client's statement; an identifier has none."""
     digest: str | None
     """``None``: no row."""
 
     @classmethod
-    def of(cls, verdict: Verdict | None, name: str | None) -> _Written:
+    def of(cls, key: Key, verdict: Verdict | None, name: str | None) -> _Written:
+        in_month = verdict is not None and key.level in ("product", "client")
+        lines = group_lines(key.item, verdict, month_of(key.month)) if in_month else GroupLines(key.item, ())
         if verdict is None:
-            return cls(None, {}, None)
+            return cls(None, {}, lines, None)
         bodies = {one.stream_key: one.body.model_dump(mode="json", exclude_defaults=True) for one in verdict.breaks}
         figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
         rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed, name)
-        content = [*figures, *rest, _waiting(verdict), [[list(key), body] for key, body in bodies.items()]]
-        return cls(verdict, bodies, sha256(canonical(content)).hexdigest()[:32])
+        said = [[list(key), body] for key, body in bodies.items()]
+        content = [*figures, *rest, _waiting(verdict), said, lines.document()]
+        return cls(verdict, bodies, lines, sha256(canonical(content)).hexdigest()[:32])
+
+    @property
+    @exact
+    def pending(self) -> Decimal:
+        """Of the difference, what its lines cannot conclude yet."""
+        return sum((line.pending for line in self.lines.lines), Decimal(0))
 
     @property
     def wakes_on(self) -> date | None:
@@ -110,6 +125,10 @@ class _Written:
         assert self.verdict is not None
         dates = [self.verdict.next_change, *(one.body.deadline for one in self.verdict.breaks)]
         return min((one for one in dates if one is not None), default=None)
+
+
+def _written(drawn: Drawn) -> dict[Key, _Written]:
+    return {key: _Written.of(key, verdict, drawn.names.get(key)) for key, verdict in drawn.verdicts.items()}
 
 
 def _waiting(verdict: Verdict) -> list[dict[str, Any]]:
@@ -285,16 +304,28 @@ def _draft(tenant: str, change: Change, basis: Basis, cause: str) -> Draft:
 
 _KEEP = """
 INSERT INTO matching.drawn AS d
-  (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, broken, currency, owed, waiting,
-   rests_on_absence, digest, name)
+  (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, pending, broken, currency, owed,
+   waiting, rests_on_absence, digest, name, lines, vendor, lines_matched, lines_explained, lines_pending, lines_broken)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
-                     $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::text[], $13::boolean[],
-                     $14::jsonb[], $15::boolean[], $16::text[], $17::text[])
+                     $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::text[],
+                     $14::boolean[], $15::jsonb[], $16::boolean[], $17::text[], $18::text[], $19::jsonb[],
+                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[])
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
-  explained_by = excluded.explained_by, broken = excluded.broken, currency = excluded.currency, owed = excluded.owed,
-  waiting = excluded.waiting, rests_on_absence = excluded.rests_on_absence, digest = excluded.digest,
-  name = excluded.name"""
+  explained_by = excluded.explained_by, pending = excluded.pending, broken = excluded.broken,
+  currency = excluded.currency, owed = excluded.owed, waiting = excluded.waiting,
+  rests_on_absence = excluded.rests_on_absence, digest = excluded.digest, name = excluded.name, lines = excluded.lines,
+  vendor = excluded.vendor, lines_matched = excluded.lines_matched, lines_explained = excluded.lines_explained,
+  lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken"""
+_NO_SUBTOTALS = """
+DELETE FROM matching.subtotal s USING unnest($1::text[], $2::text[], $3::date[], $4::text[])
+       AS k(tenant, owner, month, item)
+ WHERE (s.tenant, s.month, s.owner, s.item) = (k.tenant, k.month, k.owner, k.item)"""
+_SUBTOTALS = """
+INSERT INTO matching.subtotal
+  (tenant, owner, month, item, currency, expected, billed, explained, pending, broken, cost)
+SELECT * FROM unnest($1::text[], $2::text[], $3::date[], $4::text[], $5::text[], $6::numeric[], $7::numeric[],
+                     $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[])"""
 _FORGET = """
 DELETE FROM matching.drawn d USING unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[])
        AS k(tenant, level, owner, month, item)
@@ -316,8 +347,10 @@ async def _write_groups(a: Any, drawn: Drawn, differing: Mapping[Key, _Written])
     gone = [key for key, one in differing.items() if one.verdict is None]
     asleep = [key for key, one in differing.items() if one.verdict is None or one.wakes_on is None]
     if kept:
-        rows = [(*_group_row(key, one), drawn.names.get(key)) for key, one in kept.items()]
+        rows = [_group_row(key, one, drawn.names.get(key)) for key, one in kept.items()]
         await a.execute(_KEEP, *zip(*rows, strict=True))
+    if drawn.month is not None and differing:
+        await _write_subtotals(a, differing)
     if wakes:
         await a.execute(_WAKE_ON, *zip(*wakes, strict=True))
     if gone:
@@ -326,13 +359,34 @@ async def _write_groups(a: Any, drawn: Drawn, differing: Mapping[Key, _Written])
         await a.execute(_SLEEP, *zip(*asleep, strict=True))
 
 
-def _group_row(key: Key, one: _Written) -> tuple[Any, ...]:
-    verdict = one.verdict
+def _group_row(key: Key, one: _Written, name: str | None) -> tuple[Any, ...]:
+    verdict, pending = one.verdict, one.pending
     assert verdict is not None
+    said = one.lines.document()
     return (
-        *key, verdict.state, verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken,
-        verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(), rests_on_absence(verdict), one.digest,
+        *key, verdict.state, verdict.expected, verdict.billed, _less(verdict.explained, pending), verdict.explained_by,
+        pending, verdict.broken, verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(),
+        rests_on_absence(verdict), one.digest, name,
+        canonical(said["lines"]).decode(), canonical(said["vendor"]).decode(), *one.lines.counts[1:],
     )  # fmt: skip
+
+
+@exact
+def _less(one: Decimal, other: Decimal) -> Decimal:
+    return one - other
+
+
+async def _write_subtotals(a: Any, differing: Mapping[Key, _Written]) -> None:
+    """What the lines of a month's groups come to."""
+    groups = [(key.tenant, key.owner, key.month, key.item) for key in differing]
+    await a.execute(_NO_SUBTOTALS, *zip(*groups, strict=True))
+    rows = [
+        (*group, one.currency, one.expected, one.billed, one.explained, one.pending, one.broken, one.cost)
+        for group, of_group in zip(groups, differing.values(), strict=True)
+        for one in of_group.lines.totals
+    ]
+    if rows:
+        await a.execute(_SUBTOTALS, *zip(*rows, strict=True))
 
 
 # More dead letters than a basis can name: what was found stays, and says that it is not up to date.

@@ -17,6 +17,8 @@ from fractions import Fraction
 from typing import Literal
 
 Mode = Literal["half_up", "half_even", "down", "up", "floor", "ceiling"]
+Split = Literal["largest_remainder", "remainder_to_last"]
+Order = Literal["line", "largest_first"]
 
 _MODES: dict[str, str] = {
     "half_up": ROUND_HALF_UP,
@@ -39,6 +41,19 @@ _EXPONENTS: dict[str, int] = {
     **dict.fromkeys(_THREE_DECIMALS.split(), 3),
     **dict.fromkeys(_FOUR_DECIMALS.split(), 4),
 }
+# The active codes of ISO 4217 with two decimals; those above complete the list. Metals, funds of one country, testing
+# codes and XXX name no money that anyone is invoiced in.
+_TWO_DECIMALS = (
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP"
+    " CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD"
+    " KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN"
+    " NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC"
+    " SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG"
+)
+# They left use within the last years, and records of those years still bear them.
+_WITHDRAWN = "ANG BGN CUC HRK SLL ZWL"
+CURRENCIES = frozenset(f"{_TWO_DECIMALS} {_WITHDRAWN}".split()) | frozenset(_EXPONENTS)
+"""Currencies whose minor unit is known (ISO 4217); another's must not be guessed."""
 
 
 def exponent(currency: str) -> int:
@@ -84,6 +99,45 @@ def split_largest_remainder(total: Decimal, weights: Sequence[Decimal | Fraction
     for i in order[: units - sum(parts)]:
         parts[i] += 1
     return [_CONTEXT.scaleb(Decimal(sign * p), -scale) for p in parts]
+
+
+def split(
+    total: Decimal, weights: Sequence[Decimal], scale: int, how: Split = "largest_remainder", order: Order = "line"
+) -> list[Decimal]:
+    """``total`` in parts by ``weights`` as a source splits it; the parts stand in the order of the weights.
+
+    ``remainder_to_last``: each part is cut to ``scale``, and the last one takes the whole rest. ``largest_first``: the
+    source sorts by weight before it splits, so "earlier" and "last" go by weight.
+    """
+    places = list(range(len(weights)))
+    if order == "largest_first":
+        places.sort(key=lambda place: (-weights[place], place))
+    ordered = [weights[place] for place in places]
+    shares = (_to_last if how == "remainder_to_last" else split_largest_remainder)(total, ordered, scale)
+    parts = [Decimal(0)] * len(weights)
+    for place, part in zip(places, shares, strict=True):
+        parts[place] = part
+    return parts
+
+
+def _to_last(total: Decimal, weights: Sequence[Decimal], scale: int) -> list[Decimal]:
+    if not weights:
+        return []
+    if not any(weights):
+        weights = [Decimal(1)] * len(weights)
+    whole = sum(map(Fraction, weights))
+    shares = [Fraction(total) * Fraction(weight) / whole for weight in weights[:-1]]
+    parts = [_cut(exact_share, scale) for exact_share in shares]
+    rest = total
+    for part in parts:
+        rest = _CONTEXT.subtract(rest, part)
+    return [*parts, rest]
+
+
+def _cut(value: Fraction, scale: int) -> Decimal:
+    """Toward zero, and without the guard: a share is exact."""
+    units = abs(value.numerator) * 10**scale // value.denominator
+    return _CONTEXT.scaleb(Decimal(-units if value < 0 else units), -scale)
 
 
 def amount_text(value: Decimal, currency: str) -> str:

@@ -33,9 +33,9 @@ def clip(text: str, length: int = LABEL) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def quantity(value: Decimal) -> str:
-    """A quantity without needless zeros."""
-    return decimal_text(field(value))
+def quantity(value: Decimal | Fraction) -> str:
+    """A quantity without needless zeros; a quotient as :func:`shown`."""
+    return decimal_text(shown(value))
 
 
 def price(value: Decimal | Fraction, currency: str) -> str:

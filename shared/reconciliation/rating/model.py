@@ -127,6 +127,8 @@ class Component:
     """How many they are in all."""
     flags: tuple[str, ...] = ()
     """``beyond_last_tier``."""
+    booked: str | None = None
+    """Of a line that was billed: the statement (and line) that it stands on; a reversal names it."""
 
     @property
     def total(self) -> Decimal:

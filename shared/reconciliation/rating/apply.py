@@ -1,0 +1,360 @@
+"""What is due for a part of a period, in the order of rating.md section 4: measure, convert, allow, price, round,
+discount, cap, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from heapq import nsmallest
+from itertools import chain
+from typing import Literal, NamedTuple
+
+from shared.events.contracts import FlatPrice, Rounding, RoundingStep, Terms
+from shared.events.discrepancies import Source
+from shared.kernel.money import amount_text, exponent, round_to, split
+from shared.reconciliation.exact import exact
+from shared.reconciliation.rating import text
+from shared.reconciliation.rating.entries import Entry, Piece, cut, entries
+from shared.reconciliation.rating.fraction import share_of
+from shared.reconciliation.rating.grid import version_at, zone_of
+from shared.reconciliation.rating.model import ZERO, Arithmetic, Component, Measurement, Number, Part, Service
+from shared.reconciliation.rating.numbers import minus, plus, share, times
+from shared.reconciliation.words import quantity
+
+SOURCES_MAX = 20
+_HUNDRED = 100
+_CAN_FALL = ("last", "time_weighted")
+
+
+@exact
+def due(
+    service: Service, measured: Measurement | None, part: Part, final: bool, *, explain: bool = True
+) -> tuple[Component, ...]:
+    """Everything due for a part of a period so far, in order: tiers ascending, a tier's usage before its flat.
+
+    ``measured`` is what was measured in the part up to now (``None``: nothing is known, which is not zero: only flat
+    fees are due). ``final``: the part is over, so what waits for its end is due too. ``explain=False`` leaves out
+    ``steps``, which cost most of the time. Raises ``ValueError`` where the measure does not fit the terms: a unit that
+    they do not convert, a gauge for a percentage.
+    """
+    pieces = cut(service, part, measured)
+    if _waits(pieces[0].terms, measured, final):
+        return ()
+    lines = _lines(list(entries(measured, part, pieces, final)), service.currency, measured, explain)
+    _discount(lines, pieces, service.currency, explain)
+    sources, records = evidence(measured)
+    components = [line.component(part, sources, records) for line in lines]
+    most, least = _commitment(lines, pieces)
+    if most is not None or (final and least is not None):
+        components = _commit(components, most, least if final else None, pieces[0].terms.rounding, service, part)
+    return tuple(component for component in components if _matters(component))
+
+
+def fraction(service: Service, part: Part) -> Number:
+    """The share of its full period that a part costs (``rounding.fraction`` applied): what minimum and maximum amounts
+    of a scope are multiplied by."""
+    terms = version_at(service, part.start).terms
+    return share_of(terms, part, part.start, part.end, zone_of(service, terms)).value
+
+
+@exact
+def apply_commitment(
+    minimum: Decimal | None,
+    maximum: Decimal | None,
+    components: Sequence[Component],
+    fraction: Number,
+    currency: str,
+    final: bool,
+    part: Part,
+    rounding: Rounding | None = None,
+) -> tuple[Component, ...]:
+    """Steps 8 and 9 once over all lines of a scope, ``components`` in contract line order.
+
+    What exceeds ``maximum x fraction`` becomes a discount of the lines that exceed it, earlier lines being paid first.
+    Where the totals stay below ``minimum x fraction`` and the period is over (``final``), the rest is one more line,
+    ``minimum``, over ``part``.
+    """
+    most = None if maximum is None else times(maximum, fraction)
+    least = None if minimum is None or not final else times(minimum, fraction)
+    service = Service((), currency)
+    return tuple(
+        component
+        for component in _commit(list(components), most, least, rounding or Rounding(), service, part)
+        if _matters(component)
+    )
+
+
+def _waits(terms: Terms, measured: Measurement | None, final: bool) -> bool:
+    """What can fall again bills nothing before the period's end. Billed in advance, nothing waits but usage."""
+    accumulates = measured is not None and measured.kind != "gauge"
+    if final or (terms.billing == "advance" and not accumulates):
+        return False
+    if terms.interim is not None:
+        return terms.interim == "none"
+    falls = measured is not None and measured.kind == "gauge" and terms.statistic in _CAN_FALL
+    return terms.price.kind == "volume" or falls
+
+
+def line_step(rounding: Rounding, currency: str) -> RoundingStep:
+    """How the amount of a line is rounded."""
+    return rounding.line or half_up(exponent(currency))
+
+
+def discount_step(rounding: Rounding, currency: str) -> RoundingStep:
+    return rounding.discount or half_up(exponent(currency))
+
+
+@lru_cache(maxsize=32)
+def half_up(scale: int) -> RoundingStep:
+    return RoundingStep(scale=scale)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line while it is made."""
+
+    entries: list[Entry]
+    amount: Decimal
+    steps: list[Arithmetic]
+    by_segment: bool
+    discounts: Decimal = ZERO
+
+    @property
+    def left(self) -> Decimal:
+        return self.amount - self.discounts
+
+    def within(self, pieces: frozenset[int]) -> Number:
+        """The share of the line that lies in some of the part's pieces."""
+        if all(entry.piece.number in pieces for entry in self.entries):
+            return Decimal(1)
+        inside: Number = ZERO
+        total: Number = ZERO
+        for entry in self.entries:
+            total = plus(total, entry.amount)
+            if entry.piece.number in pieces:
+                inside = plus(inside, entry.amount)
+        return share(inside, 1, total) if total else ZERO
+
+    def component(self, part: Part, sources: tuple[Source, ...], records: int) -> Component:
+        charge = self.entries[0].charge
+        flat = isinstance(self.entries[0].piece.terms.price, FlatPrice)
+        first, last = self.entries[0], self.entries[-1]
+        return Component(
+            charge.component,
+            charge.unit_price,
+            _quantity(self.entries),
+            self.amount,
+            first.start if self.by_segment else part.start,
+            last.end if self.by_segment else part.end,
+            self.discounts,
+            ZERO,
+            "flat" if flat else "usage",
+            None,
+            tuple(self.steps),
+            () if flat else sources,
+            0 if flat else records,
+            ("beyond_last_tier",) if any(entry.charge.beyond for entry in self.entries) else (),
+        )
+
+
+def _quantity(of: Sequence[Entry]) -> Number:
+    """What adds up is added; of what lasts (levels of a gauge) it is the mean over the time that it stood."""
+    if len(of) == 1:
+        return of[0].charge.number
+    total: Number = ZERO
+    lasted: Number = ZERO
+    for entry in of:
+        portion = entry.share.value if entry.lasts else Decimal(1)
+        total = plus(total, times(entry.charge.number, portion))
+        lasted = plus(lasted, portion)
+    if not of[0].lasts:
+        return total
+    return share(total, 1, lasted) if lasted else of[-1].charge.number
+
+
+def _lines(all_entries: list[Entry], currency: str, measured: Measurement | None, explain: bool) -> list[_Line]:
+    """Entries of the same component and price are one line: summed exactly, rounded once."""
+    grouped: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in all_entries:
+        key: tuple[object, ...] = (entry.charge.component, entry.charge.unit_price)
+        if entry.piece.terms.lines == "segment" and entry.lasts:
+            key = (*key, entry.start, entry.end)
+        grouped.setdefault(key, []).append(entry)
+    groups = list(grouped.values())
+    if len(groups) > 1:
+        groups.sort(key=lambda group: group[0].charge.rank)
+    lines = []
+    for group in groups:
+        total = group[0].amount
+        for entry in group[1:]:
+            total = plus(total, entry.amount)
+        terms = group[0].piece.terms
+        step = line_step(terms.rounding, currency)
+        amount = round_to(total, step.scale, step.mode)
+        steps = text.line_steps(group, amount, step, currency, measured) if explain else []
+        lines.append(_Line(group, amount, steps, terms.lines == "segment" and group[0].lasts))
+    return lines
+
+
+class _Reduction(NamedTuple):
+    kind: Literal["pct", "amount"]
+    value: Decimal
+    name: str
+
+
+def _discount(lines: list[_Line], pieces: Sequence[Piece], currency: str, explain: bool) -> None:
+    """Steps 6 and 7: each discount takes from what the former left, percentages before amounts."""
+    found: dict[tuple[_Reduction, int], set[int]] = {}
+    for piece in pieces:
+        met: dict[_Reduction, int] = {}
+        for reduction in _reductions(piece):
+            met[reduction] = met.get(reduction, 0) + 1
+            found.setdefault((reduction, met[reduction]), set()).add(piece.number)
+    if not found:
+        return
+    terms = pieces[0].terms
+    step = discount_step(terms.rounding, currency)
+    for (reduction, _), numbers in sorted(found.items(), key=lambda item: item[0][0].kind == "amount"):
+        if reduction.kind == "pct":
+            _take_share(lines, reduction, frozenset(numbers), step, currency, explain)
+        else:
+            _take_amount(lines, reduction, frozenset(numbers), step, terms, currency, explain)
+
+
+def _reductions(piece: Piece) -> list[_Reduction]:
+    terms = piece.terms
+    reductions = []
+    if terms.discount_pct:
+        reductions.append(_Reduction("pct", terms.discount_pct, "discount"))
+    if terms.discount_amount:
+        reductions.append(_Reduction("amount", terms.discount_amount, "discount"))
+    for discount in terms.discounts:
+        begun = discount.effective_from is None or discount.effective_from <= piece.start
+        if begun and (discount.effective_to is None or piece.start < discount.effective_to):
+            name = discount.name or "discount"
+            if discount.pct:
+                reductions.append(_Reduction("pct", discount.pct, name))
+            if discount.amount:
+                reductions.append(_Reduction("amount", discount.amount, name))
+    return reductions
+
+
+def _take_share(
+    lines: list[_Line], by: _Reduction, numbers: frozenset[int], step: RoundingStep, currency: str, explain: bool
+) -> None:
+    for line in lines:
+        within = line.within(numbers)
+        taken = round_to(share(times(times(line.left, within), by.value), 1, _HUNDRED), step.scale, step.mode)
+        if explain and taken:
+            part = "" if within == 1 else f" x {quantity(within)}"
+            formula = (
+                f"{amount_text(line.left, currency)}{part} x {quantity(by.value)} % = {amount_text(taken, currency)}"
+            )
+            line.steps.append(Arithmetic(by.name, formula, taken, text.rounding(step)))
+        line.discounts += taken
+
+
+def _take_amount(
+    lines: list[_Line],
+    by: _Reduction,
+    numbers: frozenset[int],
+    step: RoundingStep,
+    terms: Terms,
+    currency: str,
+    explain: bool,
+) -> None:
+    lefts = [round_to(max(times(line.left, line.within(numbers)), ZERO), step.scale, step.mode) for line in lines]
+    whole = min(by.value, sum(lefts, ZERO))
+    if not whole:
+        return
+    whole = round_to(whole, step.scale, step.mode)
+    for line, left, taken in zip(lines, lefts, split(whole, lefts, step.scale, terms.split, terms.order), strict=True):
+        if explain and taken:
+            formula = f"{amount_text(by.value, currency)} off"
+            if taken != by.value:
+                formula += f", {amount_text(taken, currency)} of it on {amount_text(left, currency)}"
+            line.steps.append(Arithmetic(by.name, formula, taken, text.rounding(step)))
+        line.discounts += taken
+
+
+def _commitment(lines: Sequence[_Line], pieces: Sequence[Piece]) -> tuple[Number | None, Number | None]:
+    """Greatest and least amount of the part by its own terms. Flat fees have them only as part of a scope."""
+    own = [piece for piece in pieces if piece.terms.scope is None and _usage(piece.terms)]
+    most: Number | None = None
+    least: Number | None = None
+    for piece in own:
+        if piece.terms.maximum_amount is not None:
+            most = plus(most or ZERO, share(piece.terms.maximum_amount, *piece.share))
+        if piece.terms.minimum_amount is not None:
+            least = plus(least or ZERO, share(piece.terms.minimum_amount, *piece.share))
+    if most is not None and len(pieces) > 1:
+        # A piece without a cap has room for whatever it costs.
+        free = frozenset(p.number for p in pieces if p not in own or p.terms.maximum_amount is None)
+        for line in lines:
+            most = plus(most, times(line.left, line.within(free)))
+    return most, least
+
+
+def _usage(terms: Terms) -> bool:
+    return not terms.excluded and not isinstance(terms.price, FlatPrice)
+
+
+def _commit(
+    components: list[Component],
+    most: Number | None,
+    least: Number | None,
+    rounding: Rounding,
+    service: Service,
+    part: Part,
+) -> list[Component]:
+    """Cut to ``most``, then raise to ``least``; both are exact, for the part at hand."""
+    currency = service.currency
+    step = line_step(rounding, currency)
+    if most is not None:
+        components = _cap(components, round_to(most, step.scale, step.mode), currency)
+    total = sum((component.total for component in components), ZERO)
+    if least is None:
+        return components
+    missing = round_to(minus(least, total), step.scale, step.mode)
+    if missing > 0:
+        whole = round_to(least, step.scale, step.mode)
+        formula = f"{amount_text(whole, currency)} - {amount_text(total, currency)} = {amount_text(missing, currency)}"
+        shown = Arithmetic("minimum", formula, missing, text.rounding(step))
+        components = [*components, commitment_line(missing, part.start, part.end, (shown,))]
+    return components
+
+
+def commitment_line(charges: Decimal, start: date, end: date, steps: tuple[Arithmetic, ...]) -> Component:
+    return Component("minimum", None, ZERO, ZERO, start, end, ZERO, charges, "commitment", None, steps)
+
+
+def _cap(components: Iterable[Component], room: Decimal, currency: str) -> list[Component]:
+    """Lines are paid in their order; what exceeds the room left becomes a discount of the line that exceeds it."""
+    capped = []
+    for component in components:
+        excess = component.total - max(room, ZERO)
+        if excess > 0:
+            total, left = amount_text(component.total, currency), amount_text(max(room, ZERO), currency)
+            formula = f"{total} - {left} left to the maximum = {amount_text(excess, currency)}"
+            steps = (*component.steps, Arithmetic("maximum", formula, excess))
+            component = replace(component, discounts=component.discounts + excess, steps=steps)
+        room -= component.total
+        capped.append(component)
+    return capped
+
+
+def _matters(component: Component) -> bool:
+    return bool(component.amount or component.discounts or component.charges)
+
+
+def evidence(measured: Measurement | None) -> tuple[tuple[Source, ...], int]:
+    """The records that a measure rests on: the first twenty by id, and how many they are."""
+    if measured is None:
+        return (), 0
+    kept = chain((level.sources for level in measured.levels), (amount.sources for amount in measured.amounts))
+    distinct = {(source.id, source.type, source.source): source for source in chain.from_iterable(kept)}
+    records = sum(amount.records for amount in measured.amounts) if measured.amounts else len(distinct)
+    return tuple(distinct[key] for key in nsmallest(SOURCES_MAX, distinct)), records

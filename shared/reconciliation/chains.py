@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from operator import attrgetter
+from typing import NamedTuple
 
+from shared.events.contracts import Terms
+from shared.kernel.periods import Period
 from shared.reconciliation.inputs import LineVersion
-from shared.reconciliation.rating.model import Service, Version
+from shared.reconciliation.rating.grid import parts
+from shared.reconciliation.rating.model import Part, Service, Version
+
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,16 @@ class Chain:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.source, self.contract, self.line)
+
+    @property
+    def terms(self) -> Terms:
+        """The last terms: what the line is (a commitment, labour, an exclusion) does not change with its price."""
+        return self.service.versions[-1].terms
+
+    @property
+    def sells(self) -> bool:
+        """Whether it is a line of a group: not a commitment over others, not an exclusion."""
+        return self.terms.scope is None and not self.terms.excluded
 
     def within(self, start: date, end: date) -> tuple[Holding, ...]:
         """The holdings that meet ``[start, end)``."""
@@ -100,3 +116,47 @@ def _chain(run: list[Holding], time_zone: str) -> Chain:
     ref = f"{first.contract} line {first.line}"
     service = Service(tuple(versions), first.currency, time_zone, ref)
     return Chain(first.source, first.contract, first.line, first.product, first.currency, service, tuple(run))
+
+
+class Expired(NamedTuple):
+    """Days after the last line of a product has ended, priced as if it went on."""
+
+    chain: Chain
+    service: Service
+    part: Part
+
+
+def expired(found: Iterable[Chain], period: Period) -> tuple[Expired, ...]:
+    """Of each product whose lines have all ended by the end of ``period``: the parts after the last of them that start
+    in it, under that line's terms."""
+    by_product: dict[str, list[Chain]] = {}
+    for chain in found:
+        if chain.sells:
+            by_product.setdefault(chain.product, []).append(chain)
+    gone: list[Expired] = []
+    for product in sorted(by_product):
+        ends = [(_end(chain), chain.key) for chain in by_product[product]]
+        end, key = max((end, key) for end, key in ends)
+        if end >= period.end:
+            continue
+        chain = next(one for one in by_product[product] if one.key == key and _end(one) == end)
+        service = after(chain)
+        if service is not None:
+            gone += [Expired(chain, service, part) for part in parts(service, period)]
+    return tuple(gone)
+
+
+def after(chain: Chain) -> Service | None:
+    """A line as if it went on after its end; ``None`` where it has none, or nothing would go on."""
+    terms, end = chain.terms, _end(chain)
+    if end == date.max or terms.labour is not None or terms.period.unit == "once" or not chain.sells:
+        return None
+    going_on = Version(terms.model_copy(update={"trial_end": None}), end, None, chain.holdings[-1].version.record)
+    return Service((going_on,), chain.currency, chain.service.time_zone, chain.ref)
+
+
+def _end(chain: Chain) -> date:
+    end = chain.holdings[-1].end
+    if end is None:
+        return date.max
+    return end + _DAY if chain.terms.last_day_billed else end

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from shared.events.contracts import PercentagePrice
 from shared.kernel.periods import Period, month_of, months
-from shared.reconciliation.chains import chains
+from shared.reconciliation.chains import after, chains, expired
 from shared.reconciliation.inputs import Client, LineVersion
 from shared.reconciliation.rating.grid import parts
 from shared.reconciliation.rating.model import Part, Service
@@ -23,14 +23,18 @@ _UNIT_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year"
 
 def needed(lines: Iterable[LineVersion], client: Client, period: Period) -> tuple[Period, ...]:
     """The spans for which the usage of a group must be measured, in order: the month itself, and of each billing part
-    that starts in it every stretch in which one version of the terms and the same dated discounts hold.
+    that starts in it every stretch in which one version of the terms and the same dated discounts hold; likewise the
+    days after a product's last line has ended.
 
     They are local dates of the client: a counter under terms of another zone is measured by the client's days.
     """
     found = {period}
-    for chain in chains(lines, client.time_zone):
+    known = chains(lines, client.time_zone)
+    for chain in known:
         for part in parts(chain.service, period):
             found.update(stretches(chain.service, part))
+    for _, service, part in expired(known, period):
+        found.update(stretches(service, part))
     return tuple(sorted(found))
 
 
@@ -80,7 +84,8 @@ def homes(lines: Iterable[LineVersion], client: Client, days: Period) -> tuple[P
     for chain in chains(versions, client.time_zone):
         longest = max(_UNIT_DAYS[one.terms.period.unit] * one.terms.period.count for one in chain.service.versions)
         window = Period(_back(days.start, longest), days.end)
-        found.update(month_of(part.start) for part in parts(chain.service, window) if part.end > days.start)
+        for service in filter(None, (chain.service, after(chain))):
+            found.update(month_of(part.start) for part in parts(service, window) if part.end > days.start)
     for last in _blocks_until(versions, days):
         found.update(months(days.start, last - _DAY))
     return tuple(sorted(found))

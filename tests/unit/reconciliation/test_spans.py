@@ -122,3 +122,14 @@ def test_a_line_that_ends_or_sells_something_else_is_cut() -> None:
         ("edr", date(2026, 1, 1), day(10)),
         ("mdr", day(10), day(20)),
     ]
+
+
+def test_the_days_after_the_last_line_of_a_product_are_measured_too() -> None:
+    ended = (unit_line(), line(None, day(15)))
+    rest = Period(day(15), day(1, 11))
+    assert needed(ended, CLIENT, OCTOBER) == (Period(day(1), day(15)), OCTOBER, rest)
+    assert needed(ended, CLIENT, NOVEMBER) == (NOVEMBER,)
+    renewed = (*ended, unit_line(line="4", effective_from=day(15)))
+    assert rest in needed(renewed, CLIENT, OCTOBER)
+    other = (*ended, unit_line(line="4"))
+    assert rest not in needed(other, CLIENT, OCTOBER)

@@ -6,8 +6,8 @@ A stream's row is its last record; whoever draws compares with it. Nothing is wr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -36,7 +36,7 @@ from shared.kernel.periods import month_of
 from shared.reconciliation.client_level import LEVEL, draw_client, total_of
 from shared.reconciliation.diff import Change, StoredVerdict, StreamKey, diff, discrepancy_stream
 from shared.reconciliation.exact import exact
-from shared.reconciliation.inputs import GroupTotal
+from shared.reconciliation.inputs import GroupTotal, ScopeTotal
 from shared.reconciliation.statement import GroupLines, group_lines
 from shared.reconciliation.verdict import Verdict
 
@@ -78,7 +78,7 @@ async def write(a: Any, drawn: Drawn) -> bool:
         await _write_pending(a, drawn)
         return False
     before = await _before(a, drawn)
-    _draw_level(drawn, before)
+    draw_level(drawn, before)
     written = _written(drawn)
     drafts = await _write_streams(a, drawn, before, written)
     await _write_groups(a, drawn, {key: one for key, one in written.items() if one.digest != before.digest(key)})
@@ -110,7 +110,7 @@ class _Written:
         figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
         rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed, name)
         said = [[list(key), body] for key, body in bodies.items()]
-        content = [*figures, *rest, _waiting(verdict), said, lines.document()]
+        content = [*figures, *rest, _waiting(verdict), said, lines.document(), _said(verdict.scope)]
         return cls(verdict, bodies, lines, sha256(canonical(content)).hexdigest()[:32])
 
     @property
@@ -131,40 +131,51 @@ def _written(drawn: Drawn) -> dict[Key, _Written]:
     return {key: _Written.of(key, verdict, drawn.names.get(key)) for key, verdict in drawn.verdicts.items()}
 
 
+def _said(scope: Sequence[ScopeTotal]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in scope]
+
+
 def _waiting(verdict: Verdict) -> list[dict[str, Any]]:
     return [{"side": one.side, "what": one.what, "until": one.until} for one in verdict.waiting]
 
 
 _DRAWN = """
-SELECT d.tenant, d.level, d.owner, d.month, d.item, d.expected, d.currency, d.owed, d.digest FROM matching.drawn d
+SELECT d.tenant, d.level, d.owner, d.month, d.item, d.expected, d.currency, d.owed, d.scope, d.digest
+  FROM matching.drawn d
  WHERE d.tenant = $1 AND d.level = ANY ($2) AND d.owner = ANY ($3) AND d.month = $4"""
 
 
 @dataclass(frozen=True)
-class _Before:
+class Before:
     """What the tables hold of a unit: of a client's month every group."""
 
-    digests: Mapping[Key, str]
-    totals: Mapping[Key, GroupTotal]
+    digests: Mapping[Key, str] = field(default_factory=dict)
+    totals: Mapping[Key, GroupTotal] = field(default_factory=dict)
 
     def digest(self, key: Key) -> str | None:
         return self.digests.get(key)
 
 
-async def _before(a: Any, drawn: Drawn) -> _Before:
+async def _before(a: Any, drawn: Drawn) -> Before:
     unit = drawn.unit
     levels = ["product", "client"] if unit.level == "client" else [unit.level]
     owners = list({key.owner for key in drawn.verdicts} | {unit.owner})
     digests, totals = {}, {}
-    for *columns, expected, currency, owed, digest in await a.fetch(_DRAWN, unit.tenant, levels, owners, unit.month):
+    for *columns, expected, currency, owed, scope, digest in await a.fetch(
+        _DRAWN, unit.tenant, levels, owners, unit.month
+    ):
         key = Key(*columns)
         digests[key] = digest
         if key.level == "product":
-            totals[key] = GroupTotal(key.item, expected, currency, owed)
-    return _Before(digests, totals)
+            totals[key] = GroupTotal(key.item, expected, currency, owed, scope=_scope(scope))
+    return Before(digests, totals)
 
 
-def _draw_level(drawn: Drawn, before: _Before) -> None:
+def _scope(text: str) -> tuple[ScopeTotal, ...]:
+    return tuple(ScopeTotal(**one | {"total": Decimal(one["total"])}) for one in orjson.loads(text))
+
+
+def draw_level(drawn: Drawn, before: Before) -> None:
     """The level above a client's groups, if it is due or one of its groups counts otherwise than before.
 
     Where it speaks (:attr:`Month.unanswered`) every group was drawn from this snapshot; elsewhere what was drawn before
@@ -195,7 +206,7 @@ SELECT v.tenant, v.level, v.owner, v.month, v.item, v.stream, v.key, v.version, 
     CROSS JOIN LATERAL (
       SELECT w.stream FROM matching.verdict w
        WHERE (w.tenant, w.level, w.owner, w.month, w.item) = ($1, g.level, g.owner, $3, g.item) OFFSET 0) x))
- ORDER BY v.stream FOR UPDATE"""
+ ORDER BY v.stream"""
 _RECORD = """
 INSERT INTO matching.verdict AS v
   (tenant, level, owner, month, item, stream, key, version, state, reopened, code, client, amount, currency, body,
@@ -219,22 +230,32 @@ UPDATE matching.verdict v SET level = u.level, owner = u.owner, month = u.month,
    AND (v.body, v.level, v.owner, v.month, v.item) IS DISTINCT FROM (u.body, u.level, u.owner, u.month, u.item)"""
 
 
-async def _write_streams(a: Any, drawn: Drawn, before: _Before, written: Mapping[Key, _Written]) -> list[Draft]:
-    """Verdict rows and the drafts of what became a record."""
-    tenant = drawn.unit.tenant
+async def changes(a: Any, drawn: Drawn) -> list[tuple[Key, Change]]:
+    """What a draw would record, with the group of each. Nothing is written or locked."""
+    before = await _before(a, drawn)
+    draw_level(drawn, before)
+    written = _written(drawn)
     holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
-    streams = {discrepancy_stream(tenant, stream_key): stream_key for stream_key in holders}
-    if not streams and all(before.digest(key) is None for key in written):
-        return []
+    return await _changes(a, drawn, written, holders, _VERDICTS)
+
+
+async def _changes(
+    a: Any, drawn: Drawn, written: Mapping[Key, _Written], holders: Mapping[StreamKey, Key], verdicts: str
+) -> list[tuple[Key, Change]]:
+    """The difference to the verdicts that stand, which ``verdicts`` reads."""
+    tenant = drawn.unit.tenant
+    streams = [discrepancy_stream(tenant, stream_key) for stream_key in holders]
     groups = [(key.level, key.owner, key.item) for key in written]
-    rows = await a.fetch(_VERDICTS, tenant, list(streams), drawn.unit.month, *zip(*groups, strict=True))
+    if not groups:
+        return []
+    rows = await a.fetch(verdicts, tenant, streams, drawn.unit.month, *zip(*groups, strict=True))
     # A stream that another group of this draw holds now is that group's, whoever held it before.
     previous: dict[Key, dict[StreamKey, StoredVerdict]] = defaultdict(dict)
     for *group, _, key_text, version, state, reopened, recorded in rows:
         stream_key = tuple(orjson.loads(key_text))
         stored = StoredVerdict(version, state == "open", _body(recorded), reopened)
         previous[holders.get(stream_key, Key(*group))][stream_key] = stored
-    changes = [
+    return [
         (key, change)
         for key, one in written.items()
         for change in diff(
@@ -243,9 +264,18 @@ async def _write_streams(a: Any, drawn: Drawn, before: _Before, written: Mapping
             one.verdict.state if one.verdict else None,
         )
     ]
-    changed = {change.stream_key for _, change in changes}
-    if changes:
-        await a.execute(_RECORD, *zip(*(_record_row(key, change) for key, change in changes), strict=True))
+
+
+async def _write_streams(a: Any, drawn: Drawn, before: Before, written: Mapping[Key, _Written]) -> list[Draft]:
+    """Verdict rows and the drafts of what became a record."""
+    tenant = drawn.unit.tenant
+    holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
+    if not holders and all(before.digest(key) is None for key in written):
+        return []
+    moved = await _changes(a, drawn, written, holders, _VERDICTS + " FOR UPDATE")
+    changed = {change.stream_key for _, change in moved}
+    if moved:
+        await a.execute(_RECORD, *zip(*(_record_row(key, change) for key, change in moved), strict=True))
     unchanged = [(stream_key, key) for stream_key, key in holders.items() if stream_key not in changed]
     if unchanged:
         await a.execute(
@@ -258,7 +288,7 @@ async def _write_streams(a: Any, drawn: Drawn, before: _Before, written: Mapping
                 strict=True,
             ),
         )
-    return [_draft(tenant, change, _basis(drawn, key), drawn.cause(key)) for key, change in changes]
+    return [_draft(tenant, change, _basis(drawn, key), drawn.cause(key)) for key, change in moved]
 
 
 def _body(text: str) -> DiscrepancyBody:
@@ -305,18 +335,19 @@ def _draft(tenant: str, change: Change, basis: Basis, cause: str) -> Draft:
 _KEEP = """
 INSERT INTO matching.drawn AS d
   (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, pending, broken, currency, owed,
-   waiting, rests_on_absence, digest, name, lines, vendor, lines_matched, lines_explained, lines_pending, lines_broken)
+   waiting, rests_on_absence, digest, name, lines, vendor, lines_matched, lines_explained, lines_pending, lines_broken,
+   scope)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
                      $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::text[],
                      $14::boolean[], $15::jsonb[], $16::boolean[], $17::text[], $18::text[], $19::jsonb[],
-                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[])
+                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[], $25::jsonb[])
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
   explained_by = excluded.explained_by, pending = excluded.pending, broken = excluded.broken,
   currency = excluded.currency, owed = excluded.owed, waiting = excluded.waiting,
   rests_on_absence = excluded.rests_on_absence, digest = excluded.digest, name = excluded.name, lines = excluded.lines,
   vendor = excluded.vendor, lines_matched = excluded.lines_matched, lines_explained = excluded.lines_explained,
-  lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken"""
+  lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken, scope = excluded.scope"""
 _NO_SUBTOTALS = """
 DELETE FROM matching.subtotal s USING unnest($1::text[], $2::text[], $3::date[], $4::text[])
        AS k(tenant, owner, month, item)
@@ -368,6 +399,7 @@ def _group_row(key: Key, one: _Written, name: str | None) -> tuple[Any, ...]:
         pending, verdict.broken, verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(),
         rests_on_absence(verdict), one.digest, name,
         canonical(said["lines"]).decode(), canonical(said["vendor"]).decode(), *one.lines.counts[1:],
+        canonical(_said(verdict.scope)).decode(),
     )  # fmt: skip
 
 

@@ -19,20 +19,11 @@ from typing import Any, NamedTuple
 from shared.events.catalogue import CATALOGUE
 from shared.events.discrepancies import Source
 from shared.kernel.canonical import canonical, sha256_hex
+from shared.reconciliation.settings import is_setting
 
 LABOUR = "labour"
 """The product of time that names none."""
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-SETTING_KEYS = frozenset(
-    {
-        "tolerance.quantity.absolute",
-        "tolerance.quantity.relative_pct",
-        "tolerance.unit_price.absolute",
-        "tolerance.unit_price.relative_pct",
-        "invoice.grace_days",
-    }
-)
-"""The settings that a verdict depends on; the others are somebody else's."""
 
 
 class Unreadable(ValueError):
@@ -326,7 +317,7 @@ def _calendar(fields: dict[str, Any], data: dict[str, Any]) -> Cell:
 
 
 def _setting(fields: dict[str, Any], data: dict[str, Any]) -> Cell | None:
-    if data["key"] not in SETTING_KEYS:
+    if not is_setting(data["key"]):
         return None
     return _cell(fields, "setting", (data["key"],), _decided(fields), {"value": data.get("value")})
 

@@ -34,12 +34,13 @@ from shared.reconciliation.inputs import (
     MissedFeed,
     Observation,
     Product,
-    Settings,
     TimeEntry,
     VendorCost,
     VendorLine,
 )
+from shared.reconciliation.settings import Settings, settings_of
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 SAMPLE = 20
 """How many records a figure names; the count says how many there are."""
 
@@ -74,19 +75,7 @@ def calendar(cells: Iterable[Cell]) -> tuple[date | None, date | None]:
 
 def settings(cells: Iterable[Cell]) -> Settings:
     """Settings from ``setting`` cells; a value withdrawn is the default again."""
-    values = {cell.key[0]: cell.value["value"] for cell in cells if cell.value and cell.value["value"] is not None}
-    default = Settings()
-
-    def decimal(key: str, otherwise: Decimal) -> Decimal:
-        return Decimal(values[key]) if key in values else otherwise
-
-    return Settings(
-        quantity_absolute=decimal("tolerance.quantity.absolute", default.quantity_absolute),
-        quantity_relative_pct=decimal("tolerance.quantity.relative_pct", default.quantity_relative_pct),
-        unit_price_absolute=decimal("tolerance.unit_price.absolute", default.unit_price_absolute),
-        unit_price_relative_pct=decimal("tolerance.unit_price.relative_pct", default.unit_price_relative_pct),
-        invoice_grace_days=int(values.get("invoice.grace_days", default.invoice_grace_days)),
-    )
+    return settings_of({cell.key[0]: cell.value["value"] for cell in cells if cell.value and cell.value["value"]})
 
 
 YEARS_BACK = 10
@@ -279,26 +268,30 @@ def spans(cells: Iterable[Cell], sources: Iterable[str]) -> tuple[FeedSpan, ...]
     )
 
 
-def silent(missed: Iterable[Cell], feeds: Iterable[Cell]) -> list[MissedFeed]:
-    """The feeds of ``feed_missed`` cells that no run has come from since, by source and name: no run as late as the one
-    that was missed, and no complete span that reaches further than the feed did then."""
-    runs: dict[tuple[str, ...], int] = {}
-    reached: dict[tuple[str, ...], datetime] = {}
+def reached(feeds: Iterable[Cell]) -> dict[tuple[str, ...], tuple[int, datetime]]:
+    """(source, feed) -> its greatest run and how far it has been complete, from ``feed`` cells."""
+    found: dict[tuple[str, ...], tuple[int, datetime]] = {}
     for cell in feeds:
         if cell.value is not None:
-            key, covered = cell.key[:2], datetime.fromisoformat(cell.value["covers_to"])
-            runs[key] = max(runs.get(key, 0), cell.value["run"])
-            reached[key] = max(reached.get(key, covered), covered)
+            run, until = found.get(cell.key[:2], (0, _LONG_AGO))
+            covered = datetime.fromisoformat(cell.value["covers_to"])
+            found[cell.key[:2]] = (max(run, cell.value["run"]), max(until, covered))
+    return found
+
+
+def silent(missed: Iterable[Cell], feeds: abc.Mapping[tuple[str, ...], tuple[int, datetime]]) -> tuple[MissedFeed, ...]:
+    """The feeds of ``feed_missed`` cells that no run has come from since, by source and name: no run as late as the one
+    that was missed, and no complete span that reaches further than the feed did then (:func:`reached`)."""
     found = []
     for cell in sorted(missed, key=lambda one: one.key):
         value = cell.value or {}
         last_at = None if value["last_at"] is None else datetime.fromisoformat(value["last_at"])
-        until = reached.get(cell.key)
-        ended = until is not None and (runs[cell.key] >= value["run"] or last_at is None or until > last_at)
-        if not ended:
-            due_at = datetime.fromisoformat(value["due_at"])
-            found.append(MissedFeed(cell.source, value["feed"], due_at, last_at, cell.record))
-    return found
+        run, until = feeds.get(cell.key, (-1, _LONG_AGO))
+        if run < value["run"] and until <= (last_at or _LONG_AGO):
+            found.append(
+                MissedFeed(cell.source, value["feed"], datetime.fromisoformat(value["due_at"]), last_at, cell.record)
+            )
+    return tuple(found)
 
 
 # --- time --------------------------------------------------------------------------------------------------------

@@ -32,10 +32,10 @@ from shared.reconciliation.inputs import (
     LineVersion,
     MissedFeed,
     Product,
-    Settings,
     Unmapped,
     UnmappedInputs,
 )
+from shared.reconciliation.settings import Settings
 from shared.reconciliation.unmapped import draw_unmapped
 from shared.reconciliation.verdict import Verdict
 
@@ -269,8 +269,8 @@ class _Tenant:
         }
 
     @cached_property
-    def silent(self) -> list[MissedFeed]:
-        return views.silent(self.cells["feed_missed"], self.cells["feed"])
+    def silent(self) -> tuple[MissedFeed, ...]:
+        return views.silent(self.cells["feed_missed"], views.reached(self.cells["feed"]))
 
     @cached_property
     def feed_sources(self) -> dict[str, set[str]]:

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from shared.events.base import Currency, Data, Day, Exact, Key, Label, ProductId, Zone
+from shared.kernel.money import CURRENCIES
+
+
+def _not_below(value: Any, info: ValidationInfo, least: str) -> Any:
+    """``value`` unless it lies below the field ``least``, which was read before it."""
+    floor = info.data.get(least)
+    if value is not None and floor is not None and value < floor:
+        raise ValueError(f"is {value}, below {least} of {floor}; send one that is not")
+    return value
+
+
+def _after(value: Any, info: ValidationInfo, start: str) -> Any:
+    """``value`` unless the time that ends with it is empty."""
+    first = info.data.get(start)
+    if value is not None and first is not None and value <= first:
+        raise ValueError(f"is exclusive and must lie after {start}; send a later day")
+    return value
+
+
+def _one_of(value: Any, info: ValidationInfo, other: str) -> Any:
+    """``value`` if exactly one of it and the field ``other``, which was read before it, is there."""
+    if other in info.data and (value is None) == (info.data[other] is None):
+        both = "is there beside" if value is not None else "is missing, and so is"
+        raise ValueError(f"{both} {other}; send one of {other} and {info.field_name}")
+    return value
+
 
 RoundingMode = Literal["half_up", "half_even", "down", "up", "floor", "ceiling"]
 
@@ -73,12 +100,31 @@ class Tier(Data):
     """Units of a block; empty: priced unit by unit."""
 
 
+def _in_order(tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+    """Tiers that follow each other without overlap, the open one last."""
+    floor = Decimal(0)
+    for number, tier in enumerate(tiers, start=1):
+        if tier.up_to is None:
+            if number < len(tiers):
+                raise ValueError(f"tier {number} has no up_to and is not the last; send its last unit, or send it last")
+        elif tier.up_to <= floor:
+            raise ValueError(
+                f"tier {number} ends at {tier.up_to}, and the one before it at {floor}; send tiers in order of up_to"
+            )
+        else:
+            floor = tier.up_to
+    return tiers
+
+
+Tiers = Annotated[tuple[Tier, ...], Field(min_length=1, max_length=100), AfterValidator(_in_order)]
+
+
 class GraduatedPrice(Data):
     """Each tier prices the units that lie in it."""
 
     kind: Literal["graduated"]
     """``graduated``."""
-    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=100)
+    tiers: Tiers
     """Tiers in order of ``up_to``."""
 
 
@@ -87,7 +133,7 @@ class VolumePrice(Data):
 
     kind: Literal["volume"]
     """``volume``."""
-    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=100)
+    tiers: Tiers
     """Tiers in order of ``up_to``."""
 
 
@@ -120,6 +166,11 @@ class PercentagePrice(Data):
     per_event_max: Exact | None = Field(default=None, ge=0)
     """Greatest fee of a transaction."""
 
+    @field_validator("per_event_max")
+    @classmethod
+    def _bounds(cls, value: Any, info: ValidationInfo) -> Any:
+        return _not_below(value, info, "per_event_min")
+
 
 class CostPlusPrice(Data):
     """The vendor's cost times a factor."""
@@ -148,6 +199,14 @@ class BillingPeriod(Data):
     anchor: Day | None = None
     """A day on which a period begins; empty: see rating.md section 1."""
 
+    @field_validator("day")
+    @classmethod
+    def _of_a_month(cls, value: int | None, info: ValidationInfo) -> int | None:
+        unit = info.data.get("unit")
+        if value is not None and unit in ("day", "week"):
+            raise ValueError(f"is a day of the month, and the period is counted by the {unit}; send an anchor")
+        return value
+
 
 class Conversion(Data):
     """From the unit that is measured to the unit that is priced, on the cumulative quantity."""
@@ -158,10 +217,15 @@ class Conversion(Data):
     """The priced unit."""
     multiply: Exact | None = Field(default=None, gt=0)
     """Factor; give this or ``divide``."""
-    divide: Exact | None = Field(default=None, gt=0)
+    divide: Exact | None = Field(default=None, gt=0, validate_default=True)
     """Divisor."""
     rounding: RoundingStep | None = None
     """Rounding of the converted quantity; empty: none."""
+
+    @field_validator("divide")
+    @classmethod
+    def _one_factor(cls, value: Any, info: ValidationInfo) -> Any:
+        return _one_of(value, info, "multiply")
 
 
 class Discount(Data):
@@ -169,7 +233,7 @@ class Discount(Data):
 
     pct: Exact | None = Field(default=None, ge=0, le=100)
     """Percent of each line's amount; give this or ``amount``."""
-    amount: Exact | None = Field(default=None, ge=0)
+    amount: Exact | None = Field(default=None, ge=0, validate_default=True)
     """An amount over all lines, at most what is left."""
     effective_from: Day | None = None
     """First day on which it holds."""
@@ -177,6 +241,16 @@ class Discount(Data):
     """First day on which it no longer does."""
     name: Label | None = None
     """What it is called."""
+
+    @field_validator("amount")
+    @classmethod
+    def _one_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        return _one_of(value, info, "pct")
+
+    @field_validator("effective_to")
+    @classmethod
+    def _in_order(cls, value: Any, info: ValidationInfo) -> Any:
+        return _after(value, info, "effective_from")
 
 
 class RefundRule(Data):
@@ -202,6 +276,11 @@ class RateRow(Data):
     effective_to: Day | None = None
     """First day of work no longer at it."""
 
+    @field_validator("effective_to")
+    @classmethod
+    def _in_order(cls, value: Any, info: ValidationInfo) -> Any:
+        return _after(value, info, "effective_from")
+
 
 class WorkTypeRule(Data):
     """What a kind of work does to the rate, or that it is not covered."""
@@ -210,8 +289,16 @@ class WorkTypeRule(Data):
     """The work type."""
     effect: Literal["custom", "add", "multiply", "excluded"]
     """``custom`` replaces the rate, ``add`` and ``multiply`` change it, ``excluded``: out of the contract's scope."""
-    value: Exact | None = Field(default=None, ge=0)
-    """The rate, the surcharge an hour, or the factor."""
+    value: Exact | None = Field(default=None, ge=0, validate_default=True)
+    """The rate, the surcharge an hour, or the factor; empty where it is ``excluded``."""
+
+    @field_validator("value")
+    @classmethod
+    def _needed(cls, value: Any, info: ValidationInfo) -> Any:
+        effect = info.data.get("effect")
+        if value is None and effect in ("custom", "add", "multiply"):
+            raise ValueError(f"is missing; send the figure that the effect {effect} takes")
+        return value
 
 
 class PrepaidBlock(Data):
@@ -225,7 +312,7 @@ class PrepaidBlock(Data):
     """First day that may not."""
     hours: Exact | None = Field(default=None, gt=0)
     """Hours in it; give this or ``amount``."""
-    amount: Exact | None = Field(default=None, gt=0)
+    amount: Exact | None = Field(default=None, gt=0, validate_default=True)
     """Money in it."""
     overage_rate: Exact | None = Field(default=None, ge=0)
     """Price of an hour beyond it; empty: the rate of the role and work type."""
@@ -233,6 +320,33 @@ class PrepaidBlock(Data):
     """Hours that move into the next block when this one ends; empty: they expire."""
     role_factors: dict[Label, Exact] = Field(default_factory=dict, max_length=100)
     """Role -> hours drawn for one hour worked."""
+
+    @field_validator("end")
+    @classmethod
+    def _dates_in_order(cls, value: Any, info: ValidationInfo) -> Any:
+        return _after(value, info, "start")
+
+    @field_validator("amount")
+    @classmethod
+    def _hours_or_money(cls, value: Any, info: ValidationInfo) -> Any:
+        return _one_of(value, info, "hours")
+
+    @field_validator("role_factors")
+    @classmethod
+    def _factors(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
+        for role, factor in value.items():
+            if factor <= 0:
+                raise ValueError(f"draw {factor} hours for one of {role}; send a factor above 0")
+        return value
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 class Labour(Data):
@@ -270,6 +384,19 @@ class Labour(Data):
     """The same in money."""
     lines: Literal["entry", "rate"] = "rate"
     """One line an entry, or one for each role, work type and rate."""
+
+    @field_validator("maximum_minutes")
+    @classmethod
+    def _minutes(cls, value: Any, info: ValidationInfo) -> Any:
+        return _not_below(value, info, "minimum_minutes")
+
+    @field_validator("blocks")
+    @classmethod
+    def _named_once(cls, value: tuple[PrepaidBlock, ...]) -> tuple[PrepaidBlock, ...]:
+        twice = _repeated(block.block for block in value)
+        if twice is not None:
+            raise ValueError(f"name {twice} twice; send each block once")
+        return value
 
 
 class Scope(Data):
@@ -357,6 +484,24 @@ class Terms(Data):
     margin_floor_pct: Exact | None = Field(default=None, ge=0, le=100)
     """Least margin in percent of what is billed; empty: the tenant's setting."""
 
+    @field_validator("proration")
+    @classmethod
+    def _months_only(cls, value: str, info: ValidationInfo) -> str:
+        period = info.data.get("period")
+        if value == "thirty_day" and period is not None and period.unit in ("day", "week"):
+            raise ValueError(f"thirty_day counts months, and the period is counted by the {period.unit}; send daily")
+        return value
+
+    @field_validator("maximum_quantity")
+    @classmethod
+    def _quantities(cls, value: Any, info: ValidationInfo) -> Any:
+        return _not_below(value, info, "minimum_quantity")
+
+    @field_validator("maximum_amount")
+    @classmethod
+    def _amounts(cls, value: Any, info: ValidationInfo) -> Any:
+        return _not_below(value, info, "minimum_amount")
+
 
 class Recurring(Data):
     """What the PSA is set to bill for the line until an invoice says otherwise."""
@@ -388,6 +533,13 @@ class ContractLine(Data):
     """How the line is rated."""
     recurring: Recurring | None = None
     """What the agreement is set to bill; empty when the PSA does not say."""
+
+    @field_validator("currency")
+    @classmethod
+    def _has_decimals(cls, value: str) -> str:
+        if value not in CURRENCIES:
+            raise ValueError(f"{value} is no currency of ISO 4217, so its decimals are unknown; send one such as EUR")
+        return value
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> ContractLine:

@@ -107,8 +107,9 @@ def test_a_commitment_of_a_scope_is_left_to_the_caller() -> None:
 
 
 def test_flat_fees_take_discounts_but_a_commitment_only_as_part_of_a_scope() -> None:
-    of = service(flat("100", discount_pct="10", discount_amount="5", minimum_amount="300", maximum_amount="1"))
-    assert figures(due(of, None, JUNE, True)) == [("flat", D("85.00"))]
+    for more in ({"minimum_amount": "300"}, {"maximum_amount": "1"}):
+        of = service(flat("100", discount_pct="10", discount_amount="5", **more))
+        assert figures(due(of, None, JUNE, True)) == [("flat", D("85.00"))]
 
 
 def test_several_discounts_each_take_from_what_the_former_left_percentages_first() -> None:

@@ -1,0 +1,1 @@
+"""Rules of labour: each takes a :class:`~shared.reconciliation.rules.labour.base.LabourCase`."""

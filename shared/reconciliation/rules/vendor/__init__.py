@@ -1,0 +1,1 @@
+"""Rules of the vendors' side: each takes a :class:`~shared.reconciliation.rules.vendor.base.VendorCase`."""

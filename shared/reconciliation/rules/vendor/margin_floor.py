@@ -1,0 +1,62 @@
+"""MARGIN_FLOOR: what the client is billed leaves less than the agreed margin over the vendors' cost, or less than
+nothing. Nobody owes it: it is lost at the price that was agreed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from shared.events.discrepancies import Code, Direction, Reached, Side, Tolerance
+from shared.kernel.money import money
+from shared.reconciliation import words
+from shared.reconciliation.bodies import body, step
+from shared.reconciliation.rules.vendor.base import ZERO, VendorCase, VendorOutcome
+from shared.reconciliation.verdict import Break, Waiting
+
+
+def margin_floor(case: VendorCase) -> VendorOutcome:
+    """Over all products of the group together: a bundle has one price. Costs of another currency are not compared."""
+    costs = case.costs
+    if case.billed is None or not costs or case.billed[0] <= 0:
+        return VendorOutcome()
+    revenue, currency = case.billed
+    others = sorted({one.currency for one in costs} - {currency})
+    if others:
+        what = f"billed in {currency}, charged in {' and '.join(others)}"
+        return VendorOutcome(waiting=(Waiting("price", what, None),) if case.floor_pct is not None else ())
+    cost = sum((one.cost for one in costs), ZERO)
+    floor = case.floor_pct or ZERO
+    needed = Fraction(cost) + Fraction(revenue) * Fraction(floor) / 100
+    short = money(needed - Fraction(revenue), currency)
+    return VendorOutcome((_break(case, revenue, cost, floor, short, currency),)) if short > 0 else VendorOutcome()
+
+
+def _break(case: VendorCase, revenue: Decimal, cost: Decimal, floor: Decimal, short: Decimal, currency: str) -> Break:
+    margin = revenue - cost
+    billed, charged = words.price(revenue, currency), words.price(cost, currency)
+    least = f", less than the {words.quantity(floor)} % agreed" if floor and margin >= 0 else ""
+    told = "sold below cost" if margin < 0 else f"margin {words.price(margin, currency)}"
+    formula = f"{charged} + {billed} x {words.quantity(floor)} % - {billed}" if floor else f"{charged} - {billed}"
+    return Break(
+        (case.lead.id,),
+        body(
+            case.frame,
+            Code.MARGIN_FLOOR,
+            Direction.CLIENT_OWES_US,
+            reached=Reached.CLIENT_INVOICE,
+            product=case.lead,
+            amount=short,
+            currency=currency,
+            cost=Side(amount=words.field(cost)),
+            billed=Side(amount=revenue),
+            tolerance=Tolerance(name="margin_floor", absolute=ZERO, relative_pct=floor),
+            lost=True,
+            why=f"{currency} {billed} billed, {charged} charged by vendors: {told}{least}",
+            steps=(
+                step("billed", billed, revenue),
+                step("charged", charged, cost, [one.record for one in case.costs]),
+                step("short of the floor", formula, short, rounding="half_up"),
+            ),
+        ),
+        "none",
+    )

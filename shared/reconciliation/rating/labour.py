@@ -15,10 +15,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from shared.events.contracts import Labour, PrepaidBlock, RateRow, RoundingStep, Terms, UnitPrice
+from shared.events.contracts import Discount, Labour, PrepaidBlock, RateRow, RoundingStep, Terms, UnitPrice
 from shared.events.discrepancies import Source
-from shared.kernel.money import exponent, round_to, split_largest_remainder
-from shared.reconciliation.rating.model import ZERO, Arithmetic, Component, Number, Part, Version
+from shared.kernel.money import round_to, split, split_largest_remainder
+from shared.reconciliation.rating.apply import apply_commitment, discount_step, fraction, line_step
+from shared.reconciliation.rating.billed import difference
+from shared.reconciliation.rating.model import ZERO, Arithmetic, Component, Number, Part, Service, Version
 from shared.reconciliation.words import LABEL, SENTENCE, clip, price
 
 When = Literal["out_of_hours", "weekend", "holiday"]
@@ -125,22 +127,22 @@ class Rated:
 
 
 def labour(
-    versions: Sequence[Version],
-    currency: str,
+    service: Service,
     entries: Iterable[Entry],
     part: Part,
+    final: bool = True,
     *,
     earlier: Sequence[Part] = (),
     tenant_rates: Sequence[RateRow] = (),
 ) -> Rated:
-    """The components of ``part``.
+    """Everything due for the hours of ``part``, with its discounts, and its least amount once it is ``final``.
 
     ``entries`` are all of the contract line since its first block began, whatever their order; later ones than the
     part do no harm. ``earlier``: the parts before, where terms have both caps and blocks (a cap is a period's own).
     ``tenant_rates`` price what the contract does not: a role's rate, else the row without a role.
     Raises ``ValueError`` for two entries of one id.
     """
-    folded = _Fold(versions, currency, (*earlier, part), tenant_rates)
+    folded = _Fold(service.versions, service.currency, (*earlier, part), tenant_rates)
     ordered = sorted((e for e in entries if e.worked_on < part.end), key=lambda e: (e.worked_on, e.id))
     _refuse_repeated(ordered)
     works = [folded.seen(entry) for entry in ordered]
@@ -148,13 +150,31 @@ def labour(
     for work in works:
         folded.take(work)
     folded.advance(part.end, inclusive=False)
-    components, shares = _lines(works, versions, currency, part)
+    components, shares = _lines(works, service, part, final)
     return Rated(
         components,
         tuple(_outcome(work, shares[work.entry.id]) for work in works if _of_part(work, part)),
         folded.balances(part.end),
         _plain(sum((debt.hours for debt in folded.debts), _NOTHING)),
     )
+
+
+def labour_difference(now: Sequence[Component], billed: Sequence[Component], currency: str) -> tuple[Component, ...]:
+    """What is to be billed now, as ``difference`` has it; hours that cost nothing (drawn, refused, over a cap) stay, as
+    far as they were not shown before."""
+    shown: dict[tuple[str, Number | None], Fraction] = defaultdict(Fraction)
+    for line in billed:
+        shown[line.component, line.unit_price] += Fraction(line.quantity)
+    free = []
+    for line in now:
+        quantity = Fraction(line.quantity) - Fraction(shown[line.component, line.unit_price])
+        if quantity and not _costs(line):
+            free.append(replace(line, quantity=_plain(quantity)))
+    return (*difference(now, billed, currency), *free)
+
+
+def _costs(line: Component) -> bool:
+    return bool(line.amount or line.discounts or line.charges)
 
 
 def worked_minutes(entry: Entry) -> Number:
@@ -545,39 +565,105 @@ _Share = tuple[_Work, Piece]
 
 
 def _lines(
-    works: Sequence[_Work], versions: Sequence[Version], currency: str, part: Part
+    works: Sequence[_Work], service: Service, part: Part, final: bool
 ) -> tuple[tuple[Component, ...], dict[str, Decimal]]:
-    """The part's lines, and each entry's share of their amounts."""
-    terms = max((v for v in versions if v.start < part.end), key=lambda v: v.start, default=None)
-    by_entry = terms is not None and (terms.terms.labour or Labour()).lines == "entry"
+    """The part's lines, and each entry's share of their totals."""
+    shares: dict[str, Decimal] = defaultdict(Decimal)
+    version = max((v for v in service.versions if v.start < part.end), key=lambda v: v.start, default=None)
+    if version is None:
+        return (), shares
+    terms = version.terms
     groups: dict[tuple[str, str, Number], list[_Share]] = defaultdict(list)
     for work in works:
         for piece in work.pieces:
             if part.start <= piece.day < part.end:
-                groups[_key(work.entry, piece, by_entry)].append((work, piece))
-    step = (terms.terms.rounding.line if terms else None) or RoundingStep(scale=exponent(currency))
-    shares: dict[str, Decimal] = defaultdict(Decimal)
-    room = _room(terms, part)
-    components = []
-    for (_, name, _), group in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], Fraction(item[0][2]))):
-        component = _line(name, group, currency, part, step)
-        if room is not None and component.total > room:
-            # Hours end exactly at the cap; several rounded lines may exceed it by cents, which the last gives back.
-            component = _cut(component, component.total - room, step.scale)
-        room = room - component.total if room is not None else None
+                groups[_key(work.entry, piece, (terms.labour or Labour()).lines == "entry")].append((work, piece))
+    step = line_step(terms.rounding, service.currency)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], Fraction(item[0][2])))
+    lines = [_line(key[1], group, service.currency, part, step) for key, group in ordered]
+    lines = _discounted(_within_room(lines, terms, step.scale), terms, service.currency, part)
+    paid = _committed([line for line in lines if _costs(line)], terms, service, part, final)
+    totals = {(line.component, line.unit_price): line.total for line in paid}
+    for line, (_, group) in zip(lines, ordered, strict=True):
         weights = [Fraction(piece.hours) for _, piece in group]
-        for (work, _), share in zip(group, split_largest_remainder(component.total, weights, step.scale), strict=True):
+        total = totals.get((line.component, line.unit_price), ZERO)
+        for (work, _), share in zip(group, split_largest_remainder(total, weights, step.scale), strict=True):
             shares[work.entry.id] += share
-        components.append(component)
-    return tuple(components), shares
+    return (*paid, *(line for line in lines if not _costs(line))), shares
 
 
-def _room(terms: Version | None, part: Part) -> Decimal | None:
+def _within_room(lines: Sequence[Component], terms: Terms, scale: int) -> list[Component]:
+    """Hours end exactly at a cap in money; several rounded lines may exceed it by cents, which the last gives back."""
+    room = _room(terms)
+    if room is None:
+        return list(lines)
+    kept = []
+    for line in lines:
+        kept.append(line if line.total <= room else _cut(line, line.total - room, scale))
+        room -= kept[-1].total
+    return kept
+
+
+def _discounted(lines: list[Component], terms: Terms, currency: str, part: Part) -> list[Component]:
+    """Each discount on what the ones before left, percentages before amounts. One that begins or ends inside the part
+    holds for it if it holds on its first day."""
+    step = discount_step(terms.rounding, currency)
+    held = [*terms.discounts]
+    if terms.discount_amount is not None:
+        held.insert(0, Discount(amount=terms.discount_amount))
+    if terms.discount_pct is not None:
+        held.insert(0, Discount(pct=terms.discount_pct))
+    held = [d for d in held if (d.effective_from or part.start) <= part.start < (d.effective_to or part.end)]
+    for discount in held:
+        if discount.pct:
+            exact = [Fraction(line.total) * Fraction(discount.pct) / 100 for line in lines]
+            taken = [round_to(value, step.scale, step.mode) for value in exact]
+            lines = _less(lines, taken, f"{_text(discount.pct)} %", f"{step.mode} {step.scale}", discount.name)
+    for discount in held:
+        if discount.amount:
+            lefts = [max(line.total, ZERO) for line in lines]
+            whole = round_to(min(discount.amount, sum(lefts, ZERO)), step.scale, step.mode)
+            taken = split(whole, lefts, step.scale, terms.split, terms.order)
+            lines = _less(lines, taken, f"{_text(whole)} off", f"{step.mode} {step.scale}", discount.name)
+    return lines
+
+
+def _less(
+    lines: Sequence[Component], taken: Sequence[Decimal], said: str, rounding: str, name: str | None
+) -> list[Component]:
+    return [
+        replace(
+            line,
+            discounts=line.discounts + off,
+            steps=(*line.steps, Arithmetic(name or "discount", f"{said} of {_text(line.total)}", off, rounding)),
+        )
+        if off
+        else line
+        for line, off in zip(lines, taken, strict=True)
+    ]
+
+
+def _committed(
+    lines: Sequence[Component], terms: Terms, service: Service, part: Part, final: bool
+) -> tuple[Component, ...]:
+    """Least and greatest amount of the part, unless they are a scope's."""
+    if terms.scope is not None or (terms.minimum_amount is None and terms.maximum_amount is None):
+        return tuple(lines)
+    return apply_commitment(
+        terms.minimum_amount,
+        terms.maximum_amount,
+        lines,
+        fraction(service, part),
+        service.currency,
+        final,
+        part,
+        terms.rounding,
+    )
+
+
+def _room(terms: Terms) -> Decimal | None:
     """What the cap in money allows for the part's lines; ``None`` without one, or where it is prorated."""
-    rules = terms.terms.labour if terms else None
-    if rules is None or rules.cap_amount is None or terms is None or terms.terms.prorate_allowances:
-        return None
-    return rules.cap_amount
+    return terms.labour.cap_amount if terms.labour and not terms.prorate_allowances else None
 
 
 def _cut(component: Component, excess: Decimal, scale: int) -> Component:

@@ -6,19 +6,17 @@ Arithmetic and rate are checked against what was agreed; tax law is not decided 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from shared.events.contracts import Rounding, RoundingStep
-from shared.kernel.money import exponent, round_to, split_largest_remainder
+from shared.kernel.money import Order, Split, exponent, round_to
+from shared.kernel.money import split as split_total
 from shared.reconciliation.exact import exact
 from shared.reconciliation.rating.model import Arithmetic, Number
-
-Split = Literal["largest_remainder", "remainder_to_last"]
-Order = Literal["line", "largest_first"]
 
 _HUNDRED = Decimal(100)
 
@@ -103,39 +101,6 @@ def document_tax(
 
 def _tax(net: Decimal, rate_pct: Decimal, step: RoundingStep) -> Decimal:
     return round_to(net * rate_pct / _HUNDRED, step.scale, step.mode)
-
-
-def split_total(
-    total: Decimal, weights: Sequence[Decimal], scale: int, split: Split = "largest_remainder", order: Order = "line"
-) -> list[Decimal]:
-    """``total`` in parts by ``weights``, in their order; the parts sum to it.
-
-    ``remainder_to_last``: each part is its share cut at ``scale``, the last takes the rest. ``largest_first`` takes
-    the weights by size before that, equal ones in their order.
-    """
-    places = list(range(len(weights)))
-    if order == "largest_first":
-        places.sort(key=lambda i: (-weights[i], i))
-    ranked = [weights[i] for i in places]
-    parts = (
-        split_largest_remainder(total, ranked, scale)
-        if split == "largest_remainder"
-        else _rest_to_last(total, ranked, scale)
-    )
-    by_place = dict(zip(places, parts, strict=True))
-    return [by_place[i] for i in range(len(weights))]
-
-
-def _rest_to_last(total: Decimal, weights: Sequence[Decimal], scale: int) -> list[Decimal]:
-    if not weights:
-        return []
-    whole = sum((Fraction(weight) for weight in weights), Fraction(0))
-    shares = [Fraction(weight) / whole if whole else Fraction(1, len(weights)) for weight in weights]
-    # Cut exactly: the guard of directed modes could give the earlier parts more than there is.
-    units = [int(abs(Fraction(total)) * share * 10**scale) for share in shares[:-1]]
-    sign = -1 if total < 0 else 1
-    parts = [Decimal(sign * unit).scaleb(-scale) for unit in units]
-    return [*parts, total - sum(parts, Decimal(0))]
 
 
 class NetTax(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +20,11 @@ from shared.reconciliation.rating.labour import (
     Rated,
     billable_minutes,
     labour,
+    labour_difference,
     rate_of,
     worked_minutes,
 )
-from shared.reconciliation.rating.model import Part, Version
+from shared.reconciliation.rating.model import Part, Service, Version
 
 D = Decimal
 H2 = Part(date(2026, 6, 1), date(2026, 8, 1), date(2026, 6, 1), date(2026, 8, 1))
@@ -29,8 +32,8 @@ JUNE = Part(date(2026, 6, 1), date(2026, 7, 1), date(2026, 6, 1), date(2026, 7, 
 JULY = Part(date(2026, 7, 1), date(2026, 8, 1), date(2026, 7, 1), date(2026, 8, 1))
 
 
-def terms(rate: str = "120", **rules: Any) -> Terms:
-    return Terms(price=UnitPrice(kind="unit", unit_amount=D(rate)), labour=Labour(**rules))
+def terms(rate: str = "120", *, more: Any = None, **rules: Any) -> Terms:
+    return Terms(price=UnitPrice(kind="unit", unit_amount=D(rate)), labour=Labour(**rules), **(more or {}))
 
 
 def work(id: str, day: date, hours: str, **more: Any) -> Entry:
@@ -38,7 +41,7 @@ def work(id: str, day: date, hours: str, **more: Any) -> Entry:
 
 
 def rated(agreed: Terms, *entries: Entry, part: Part = H2, currency: str = "EUR", **more: Any) -> Rated:
-    return labour([Version(agreed, date(2026, 1, 1))], currency, entries, part, **more)
+    return labour(Service((Version(agreed, date(2026, 1, 1)),), currency), entries, part, **more)
 
 
 def lines(answer: Rated) -> list[tuple[str, Decimal, Decimal]]:
@@ -174,12 +177,12 @@ def test_of_several_factors_the_largest_alone_holds() -> None:
 
 
 def test_a_rate_version_holds_by_the_works_date() -> None:
-    versions = [
+    versions = (
         Version(terms("100"), date(2026, 1, 1), date(2026, 6, 15)),
         Version(terms("110"), date(2026, 6, 15), date(2026, 7, 1)),
-    ]
+    )
     entries = [work(f"T-{n}", date(2026, 6, n), "1") for n in (14, 15)] + [work("T-31", date(2026, 7, 3), "1")]
-    answer = labour(versions, "EUR", entries, H2)
+    answer = labour(Service(versions, "EUR"), entries, H2)
     assert lines(answer) == [("hours", D(1), D("100.00")), ("hours", D(1), D("110.00"))]
     assert answer.outcomes[-1].state == "outside"
 
@@ -341,6 +344,30 @@ def test_rounded_lines_never_exceed_a_cap_in_money() -> None:
     agreed = terms("0.5", cap_amount=D("0.02"), lines="entry")
     answer = rated(agreed, *(Entry(f"T-{n}", date(2026, 6, 2), D("0.6")) for n in range(4)))
     assert total(answer) == D("0.02")
+
+
+def test_discounts_and_the_least_amount_come_after_the_hours() -> None:
+    more = {"discount_pct": D(10), "discount_amount": D("8.00"), "minimum_amount": D(500)}
+    entries = (work("T-1", date(2026, 6, 2), "2", role="a"), work("T-2", date(2026, 6, 3), "1", role="b"))
+    assert lines(rated(terms(more=more), *entries, final=False)) == [
+        ("hours a", D(2), D("210.67")),
+        ("hours b", D(1), D("105.33")),
+    ]
+    answer = rated(terms(more=more), *entries)
+    assert lines(answer)[2] == ("minimum", D(0), D("184.00"))
+    assert [outcome.amount for outcome in answer.outcomes] == [D("210.67"), D("105.33")]
+    most = rated(terms(more={"maximum_amount": D(300)}), *entries)
+    assert [outcome.amount for outcome in most.outcomes] == [D("240.00"), D("60.00")]
+
+
+def test_what_was_billed_is_taken_away_and_hours_that_cost_nothing_stay_shown() -> None:
+    agreed = terms(blocks=(A, B))
+    before, after = (rated(agreed, *entries).components for entries in (WORKED, (*WORKED, LATE)))
+    assert labour_difference(after, before, "EUR") == (
+        replace(after[0], quantity=D("2.5"), amount=D("350.00"), steps=ANY),
+    )
+    assert labour_difference(after, after, "EUR") == ()
+    assert labour_difference(after, (), "EUR") == after
 
 
 def test_a_currency_without_decimals_has_none() -> None:

@@ -22,7 +22,6 @@ from shared.reconciliation.rating.tax import (
     document_tax,
     exchange,
     explained_by_rate,
-    split_total,
 )
 
 D = Decimal
@@ -115,14 +114,6 @@ def test_parts_sum_to_the_whole_whatever_the_order(
     assert sum(answer.taxes.values(), D(0)) == answer.tax == sum((g.tax for g in answer.groups), D(0))
     assert answer.total == answer.net + answer.tax
     assert document_tax(reversed(lines), currency, **how) == answer
-
-
-def test_a_total_in_parts() -> None:
-    assert split_total(D("10.00"), [D(10), D(20), D(5)], 2) == [D("2.86"), D("5.71"), D("1.43")]
-    assert split_total(D("10.00"), [D(10), D(20), D(5)], 2, "remainder_to_last") == [D("2.85"), D("5.71"), D("1.44")]
-    largest = split_total(D("-10.00"), [D(10), D(20), D(5)], 2, "remainder_to_last", "largest_first")
-    assert largest == [D("-2.85"), D("-5.71"), D("-1.44")]
-    assert split_total(D("0.02"), [D(0), D(0)], 2, "remainder_to_last") == [D("0.01"), D("0.01")]
 
 
 def test_several_credit_notes_take_no_more_than_there_is() -> None:

@@ -39,9 +39,10 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schemas: setup ## Write docs/events from the record types, docs/formats.md from the profiles
+schemas: setup ## Write docs/events from the record types, docs/formats.md from the profiles, docs/schemas
 	@$(BIN)/python -m shared.events.export
 	@$(BIN)/python -m services.ingestion.domain.manual > docs/formats.md.new && mv docs/formats.md.new docs/formats.md
+	@$(BIN)/plumbline rate --schema > docs/schemas/rate.json.new && mv docs/schemas/rate.json.new docs/schemas/rate.json
 
 clean: ## Remove what set-up and the tools made; var/ (your data) stays
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

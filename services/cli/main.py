@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from deploy.local.home import Home
-from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, tail, tenants
+from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, rate, tail, tenants
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame, enter
 from services.cli.output import Output
@@ -38,6 +38,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(mappings.app, name="mappings")
 app.add_typer(discrepancies.app, name="discrepancies")
 app.command()(discrepancies.explain)
+app.command()(rate.rate)
 app.command()(tail.tail)
 
 _FLAGS = {"--json", "--ndjson", "--quiet", "-q", "--verbose", "-v", "--plain", "--no-color", "--yes"}

@@ -101,6 +101,8 @@ class _TextInJson:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
+        while "python_schema" not in schema:  # a field's own validator stands around it
+            schema = schema["schema"]
         return handler(schema["python_schema"])
 
 

@@ -23,9 +23,10 @@ import psutil
 from deploy.local.home import Home
 from deploy.local.supervisor import Supervisor
 from tests.receiver import Receiver
+from tests.simulator.business import SOURCES
 from tests.simulator.demo import load
 from tests.simulator.driver import Driver
-from tests.simulator.msp import SOURCES, Msp
+from tests.simulator.msp import Msp
 
 BATCH, CALLERS = 100, 16
 

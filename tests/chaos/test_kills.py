@@ -20,7 +20,7 @@ from tests.chaos.effects import every_violation
 from tests.receiver import Receiver
 from tests.simulator.demo import alerted, finish, load
 from tests.simulator.driver import Driver
-from tests.simulator.msp import SOURCES, Msp
+from tests.simulator.msp import Msp
 from tests.simulator.score import score
 
 VICTIMS = ("ingestion", "matching", "notification", "kafka", "postgres")
@@ -56,7 +56,7 @@ async def _run(tmp_path: Path, *, kills: int, clients: int, seed: int, per_secon
     msp = Msp(seed, clients, datetime.now(UTC))
     async with Supervisor(home) as _, Receiver() as receiver, Driver(home.path, msp.tenant) as driver:
         await load(driver, msp, receiver)
-        streams = [driver.stream(source, msp.usage(source), batch=25, per_second=per_second) for source in SOURCES]
+        streams = [driver.stream(source, msp.usage(source), batch=25, per_second=per_second) for source in msp.sources]
         await asyncio.gather(_kills(home, kills, rng), *streams)
         await finish(driver, msp, settle_s=120)
         result = score(msp.truths, [row["body"] for row in await driver.discrepancies()], alerted(receiver))

@@ -20,8 +20,9 @@ from deploy.local.errors import PlatformError
 from deploy.local.home import DEMO
 from deploy.local.supervisor import Supervisor
 from tests.receiver import Arrival, Receiver
+from tests.simulator.business import PSA, SOURCES, TENANT_ZONE
 from tests.simulator.driver import Driver, Refused
-from tests.simulator.msp import PSA, SOURCES, TENANT_ZONE, Msp
+from tests.simulator.msp import Msp
 from tests.simulator.score import Finding, Score, of_body, score
 
 SEED, CLIENTS, PACE_PER_S = 7, 40, 400
@@ -48,7 +49,7 @@ def _print_alert(arrival: Arrival) -> None:
 async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
     """Tenant, keys, settings, and everything of the PSA and the vendors but the usage."""
     await driver.create_tenant("Harbor MSP", TENANT_ZONE)
-    for source in (PSA, *SOURCES):
+    for source in (PSA, *msp.sources):
         await driver.create_key(source)
     # A history is imported before it is judged: until it is all here, a missing invoice is not yet an error.
     await driver.set("invoice.grace_days", IMPORT_GRACE_DAYS)
@@ -67,7 +68,7 @@ async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
 
 async def _stream(driver: Driver, msp: Msp) -> None:
     columns = (TextColumn("  usage {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    events = {source: list(msp.usage(source)) for source in SOURCES}
+    events = {source: list(msp.usage(source)) for source in msp.sources}
     with Progress(*columns, console=console, transient=True) as progress:
 
         async def one(source: str) -> None:
@@ -81,7 +82,7 @@ async def _stream(driver: Driver, msp: Msp) -> None:
             await driver.stream(source, counted(), batch=20, per_second=PACE_PER_S)
             await driver.send(source, msp.broken_usage(source), f"{source}/broken")
 
-        await asyncio.gather(*(one(source) for source in SOURCES))
+        await asyncio.gather(*(one(source) for source in msp.sources))
 
 
 async def finish(driver: Driver, msp: Msp, *, settle_s: float = 60) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tests.simulator.msp import Truth
 
 Finding = tuple[str, str, str, str, str, str]
-"""(code, client, product, account, sku, first day of the period), empty where there is none."""
+"""(code, client, product, account or silent source, sku, first day of the period), empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,19 @@ class Score:
     false_alarms: list[str]
     """Alerts about something that was never planted."""
 
+    alarms: dict[str, int]
+    """False alarms per code."""
+
+    def table(self) -> str:
+        """Precision and recall by code, as text."""
+        rows = [f"{'code':<22} {'injected':>8} {'found':>6} {'false':>6} {'recall':>7} {'precision':>9}"]
+        for code in sorted({*self.injected, *self.alarms}):
+            injected, found, false = self.injected.get(code, 0), self.found.get(code, 0), self.alarms.get(code, 0)
+            recall = f"{found / injected:.3f}" if injected else "-"
+            precision = f"{found / (found + false):.3f}" if found + false else "-"
+            rows.append(f"{code:<22} {injected:>8} {found:>6} {false:>6} {recall:>7} {precision:>9}")
+        return "\n".join(rows)
+
     @property
     def perfect(self) -> bool:
         return not self.missed and not self.false_alarms
@@ -30,7 +43,8 @@ class Score:
 
 def _of_truth(truth: Truth) -> Finding:
     start = truth.period.start.isoformat() if truth.period else ""
-    return (truth.code, truth.client or "", truth.product or "", truth.account or "", truth.sku or "", start)
+    account = truth.source if truth.code == "STALE_FEED" else truth.account
+    return (truth.code, truth.client or "", truth.product or "", account or "", truth.sku or "", start)
 
 
 def of_body(body: Mapping[str, Any]) -> Finding:
@@ -40,7 +54,7 @@ def of_body(body: Mapping[str, Any]) -> Finding:
         body["code"],
         body.get("client") or "",
         body.get("product") or "",
-        body.get("account") or "",
+        (body.get("vendor_source") if body["code"] == "STALE_FEED" else body.get("account")) or "",
         body.get("sku") or "",
         period.get("from", ""),
     )
@@ -64,7 +78,10 @@ def score(truths: Iterable[Truth], open_bodies: Iterable[Mapping[str, Any]], ale
         else:
             found[truth.code] += 1
     wrong = sorted((told | set(bodies)) - set(expected))
-    return Score(injected, found, missed, [" ".join(filter(None, finding)) for finding in wrong])
+    alarms: dict[str, int] = {}
+    for finding in wrong:
+        alarms[finding[0]] = alarms.get(finding[0], 0) + 1
+    return Score(injected, found, missed, [" ".join(filter(None, finding)) for finding in wrong], alarms)
 
 
 def _differs(truth: Truth, body: Mapping[str, Any] | None) -> str | None:

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared.events.discrepancies import Code
+from tests.simulator.business import SOURCES, TENANT_ZONE, Truth
 from tests.simulator.driver import Tally
-from tests.simulator.msp import KINDS, SOURCES, TENANT_ZONE, Msp, Truth
+from tests.simulator.errors import KINDS
+from tests.simulator.msp import Msp
 from tests.simulator.score import of_body, score
 
 NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
@@ -18,18 +21,18 @@ def _body(truth: Truth, **changes: object) -> dict[str, object]:
     names = ("code", "client", "product", "account", "sku", "direction")
     body = {name: getattr(truth, name) for name in names}
     body |= {"period": period, "amount": None if truth.amount is None else str(truth.amount)}
-    return {**body, **changes}
+    return {**body, "vendor_source": truth.source, **changes}
 
 
 @pytest.fixture(scope="module")
 def msp() -> Msp:
-    return Msp(7, 40, NOW)
+    return Msp(7, 45, NOW)
 
 
 def test_every_kind_of_error_is_planted_and_at_most_one_a_client(msp: Msp) -> None:
     assert {client.kind for client in msp.clients if client.kind} == set(KINDS)
     assert all(len(client.truths) <= 1 for client in msp.clients)
-    assert len({truth.code for truth in msp.truths}) == 9
+    assert len({truth.code for truth in msp.truths}) == len(Code)
 
 
 def test_a_seed_gives_one_msp_whatever_the_scale() -> None:

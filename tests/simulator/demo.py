@@ -26,7 +26,7 @@ from tests.simulator.msp import Msp
 from tests.simulator.score import Finding, Score, of_body, score
 
 SEED, CLIENTS, PACE_PER_S = 7, 40, 400
-IMPORT_GRACE_DAYS, GRACE_DAYS = "60", "0"
+IMPORT_GRACE_DAYS = "60"
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -62,6 +62,7 @@ async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
         await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
     await driver.upload("invoices", msp.invoice_rows(), source=PSA)
     await driver.settled()
+    await driver.upload("time-entries", msp.time_rows(), source=PSA)
     await driver.upload("contracts", msp.contract_rows(), source=PSA)
     await driver.settled()
 
@@ -86,13 +87,23 @@ async def _stream(driver: Driver, msp: Msp) -> None:
 
 
 async def finish(driver: Driver, msp: Msp, *, settle_s: float = 60) -> None:
-    """The vendors declare the closed month complete, the import is declared over, and everything comes to rest."""
+    """The vendors declare the closed month complete, the import is declared over, some clients' month is closed and
+    something of it comes late; then everything comes to rest."""
     start, end = msp.covers()
     for source in SOURCES:
         await driver.observed(source, start.isoformat(), end.isoformat())
+    for source in msp.sources[len(SOURCES) :]:
+        await driver.missed(source, msp.now)
     await driver.settled(settle_s)
     # The import is over: from here on a closed month without an invoice is an error.
-    await driver.set("invoice.grace_days", GRACE_DAYS)
+    for key, value in msp.settings.items():
+        await driver.set(key, value)
+    await driver.settled(settle_s)
+    for client in msp.closings:
+        await driver.close(client.id, msp.closed.start)
+    await driver.settled(settle_s)
+    for event in msp.late_usage():
+        await driver.send(str(event["source"]), [event], f"late/{event['id']}")
     await driver.settled(settle_s)
 
 

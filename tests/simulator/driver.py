@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 
 import httpx
@@ -49,6 +50,16 @@ def _records_of(profile: str, rows: list[dict[str, str]]) -> int:
     """How many records a file must make: one a row, and a header for each document."""
     name = _DOCUMENT.get(profile)
     return len(rows) + (len({row[name] for row in rows}) if name else 0)
+
+
+def as_csv(rows: Iterable[dict[str, str]]) -> str:
+    """Rows as one CSV file; a cell that a row does not have is empty."""
+    rows = list(rows)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(name for row in rows for name in row)), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 class Refused(Exception):
@@ -114,16 +125,12 @@ class Driver:
         rows = list(rows)
         if not rows:
             return
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
         answer = await self.call(
             "ingestion",
             "POST",
             "/v1/files",
             params={"profile": profile, "source": source, "filename": f"{profile}.csv"},
-            content=out.getvalue().encode(),
+            content=as_csv(rows).encode(),
             headers={"Content-Type": "text/csv"},
         )
         self.tally.add(_records_of(profile, rows), answer.json()["receipt"])
@@ -174,6 +181,18 @@ class Driver:
             headers={"Idempotency-Key": f"observed/{source}"},
         )
         self.answered[answer.json()["data"]["place"]] = time.monotonic()
+
+    async def missed(self, source: str, due_at: datetime) -> None:
+        """A run of the source's feed that was due has not come."""
+        body = {"due_at": due_at.isoformat()}
+        headers = {"Idempotency-Key": f"missed/{source}"}
+        await self.call("ingestion", "POST", f"/v1/feeds/{source}/usage/missed", json=body, headers=headers)
+
+    async def close(self, client: str, month: date) -> None:
+        """Close a client's month, whatever is open in it."""
+        path = f"/v1/statements/{client}/{month:%Y-%m}/close"
+        headers = {"Idempotency-Key": f"close/{client}/{month}"}
+        await self.call("matching", "POST", path, json={"reason": "the month is over"}, headers=headers)
 
     # --- waiting and looking --------------------------------------------------------------------------------------
     async def settled(self, timeout_s: float = 60) -> None:

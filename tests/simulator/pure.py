@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,19 +13,10 @@ from shared.kernel.periods import Period
 from shared.reconciliation.verdict import Verdict, body_bytes
 from shared.reconciliation.world import Group, World
 from tests.simulator.business import PSA, SOURCES, TENANT_ZONE, utc
+from tests.simulator.driver import as_csv
 from tests.simulator.msp import Msp
 
 Record = dict[str, Any]
-
-
-def as_csv(rows: Iterable[dict[str, str]]) -> str:
-    """Rows as one CSV file; a cell that a row does not have is empty."""
-    rows = list(rows)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(name for row in rows for name in row)), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def files(msp: Msp) -> Iterator[tuple[str, str, str]]:

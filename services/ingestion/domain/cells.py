@@ -9,14 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
+from services.ingestion.domain import compound
+from services.ingestion.domain.badcell import BadCell
+from shared.kernel.money import CURRENCIES, round_to
 from shared.kernel.periods import instant_of, zone
 
-Type = Literal["text", "decimal", "int", "bool", "date", "instant", "hours", "list", "currency"]
-"""What a column holds. ``hours`` is a duration (decimal or ``h:mm``), read as minutes; ``list`` is parted by ``;``."""
+__all__ = ["BadCell", "Notation", "Type", "parse"]
+
+Type = Literal[
+    "text", "decimal", "int", "bool", "date", "instant", "last day", "hours", "list", "currency",
+    "tiers", "shares", "rates", "works", "rounding", "json",
+]  # fmt: skip
+"""What a column holds. ``hours`` is a duration (decimal, ``h:mm`` or ``h:mm:ss``), read as minutes; ``last day`` is an
+inclusive end, read as the instant at which the next day begins; ``list`` is parted by ``;``; the last row's are in
+:mod:`~services.ingestion.domain.compound`."""
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
@@ -26,25 +37,16 @@ _INSTANT = re.compile(
     r"(?:[T ](?P<time>\d{2}:\d{2}(?::\d{2})?)(?:\.(?P<fraction>\d{1,12}))? ?(?P<offset>Z|UTC|[+-]\d{2}:?\d{2})?)?",
     re.ASCII,
 )
-_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d)(?::00)?", re.ASCII)
+_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
+_TIME = re.compile(r"[T ]\d{1,2}:\d{2}.*", re.ASCII)
+_MARKS = re.compile(r"[+-]?\d{1,3}[.,]\d{3}", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _YES = frozenset({"true", "yes", "y", "1"})
 _NO = frozenset({"false", "no", "n", "0"})
 _DIGITS_MAX = 60
+_MINUTE_DECIMALS = 18
 _EXACT = Context(prec=_DIGITS_MAX)
 _YEARS = range(1970, 2200)
-
-
-class BadCell(Exception):
-    """A cell cannot be what its column holds: ``reason`` says why, ``fix`` what to write. Neither holds the
-    value, which may be a person's."""
-
-    def __init__(self, reason: str, fix: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
-        self.column = ""
-        """Set by whoever knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Notation:
     thousands_mark: str = ""
     date_formats: Sequence[str] = ()
     """``strptime`` formats of dates, besides ``YYYY-MM-DD``."""
+    time_formats: Sequence[str] = ()
+    """``strptime`` formats of a date and a local time, besides ISO 8601."""
     zone: str = "UTC"
     """Where a date or a time without an offset belongs."""
 
@@ -70,16 +74,36 @@ def _text(text: str, _: Notation) -> str:
 
 def _decimal(text: str, notation: Notation) -> Decimal:
     plain = text
-    if notation.thousands_mark:
+    if notation.decimal_mark == "either":
+        plain = _either_mark(text)
+    elif notation.thousands_mark:
         plain = re.sub(rf"(?<=\d){re.escape(notation.thousands_mark)}(?=\d{{3}}(\D|$))", "", plain)
-    if notation.decimal_mark != ".":
+    if notation.decimal_mark == ",":
         plain = plain.replace(".", "?").replace(notation.decimal_mark, ".")
     if not _DECIMAL.fullmatch(plain):
-        raise BadCell("is not a decimal", f"write the figure alone, such as 1204{notation.decimal_mark}50")
+        raise BadCell(
+            "is not a decimal", f"write the figure alone, such as 1204{',' if notation.decimal_mark == ',' else '.'}50"
+        )
     value = Decimal(plain)
     if len(value.as_tuple().digits) > _DIGITS_MAX:
         raise BadCell("has more digits than can be kept exactly", "write at most 38 digits")
     return value.normalize(_EXACT)
+
+
+def _either_mark(text: str) -> str:
+    """A figure whose marks are those of any locale, with a point: of two kinds of marks the last is the decimal one."""
+    if _MARKS.fullmatch(text):
+        raise BadCell(
+            "may be a fraction or thousands, nobody can tell",
+            "write it without a mark between thousands and with two decimals, such as 1250.00 or 1.25",
+        )
+    comma, point = text.rfind(","), text.rfind(".")
+    decimal, thousands = (",", ".") if comma > point else (".", ",")
+    grouped = re.fullmatch(
+        rf"[+-]?\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+(?:{re.escape(decimal)}\d+)?", text, re.ASCII
+    )
+    plain = text.replace(thousands, "") if grouped else text
+    return plain.replace(decimal, ".") if plain.count(decimal) <= 1 else plain
 
 
 def _int(text: str, _: Notation) -> int:
@@ -118,6 +142,12 @@ def _in_range(day: date) -> date:
 def _instant(text: str, notation: Notation) -> datetime:
     match = _INSTANT.fullmatch(text)
     if match is None:
+        for form in notation.time_formats:
+            try:
+                naive = datetime.strptime(text, form)
+            except ValueError:
+                continue
+            return _local(datetime.combine(_in_range(naive.date()), naive.time()), notation.zone)
         if notation.date_formats:
             return instant_of(_date(text, notation), notation.zone)
         raise BadCell("is not a time", "write it as 2026-09-01T14:00:00Z, or as a date")
@@ -142,6 +172,10 @@ def _instant(text: str, notation: Notation) -> datetime:
         raise BadCell("has an offset that no clock has", "write the offset from UTC, such as +02:00") from None
 
 
+def _last_day(text: str, notation: Notation) -> datetime:
+    return instant_of(_date(_TIME.sub("", text), notation) + timedelta(days=1), notation.zone)
+
+
 def _local(naive: datetime, name: str) -> datetime:
     """A local time as an instant; one that the clocks skip or run through twice is nobody's to guess."""
     first = naive.replace(tzinfo=zone(name), fold=0).astimezone(UTC)
@@ -155,7 +189,9 @@ def _local(naive: datetime, name: str) -> datetime:
 def _hours(text: str, notation: Notation) -> Decimal:
     clock = _CLOCK.fullmatch(text)
     if clock:
-        return Decimal(int(clock[1]) * 60 + int(clock[2]))
+        seconds = int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3] or 0)
+        # Down: a third of a minute must not, added up, reach into the next increment of the contract.
+        return round_to(Fraction(seconds, 60), _MINUTE_DECIMALS, "down").normalize(_EXACT)
     try:
         return _EXACT.multiply(_decimal(text, notation), Decimal(60))
     except BadCell:
@@ -170,6 +206,8 @@ def _currency(text: str, _: Notation) -> str:
     code = text.upper()
     if not _CURRENCY.fullmatch(code):
         raise BadCell("is no currency code", "write the three letters of ISO 4217, such as EUR")
+    if code not in CURRENCIES:
+        raise BadCell("is no currency that there is", "write a code that ISO 4217 has, such as EUR")
     return code
 
 
@@ -180,7 +218,14 @@ _PARSERS: dict[Type, Callable[[str, Notation], Any]] = {
     "bool": _bool,
     "date": _date,
     "instant": _instant,
+    "last day": _last_day,
     "hours": _hours,
     "list": _list,
     "currency": _currency,
+    "tiers": lambda text, _: compound.tiers(text),
+    "shares": lambda text, _: compound.shares(text),
+    "rates": lambda text, _: compound.rates(text),
+    "works": lambda text, _: compound.works(text),
+    "rounding": lambda text, _: compound.rounding(text),
+    "json": lambda text, _: compound.obj(text),
 }

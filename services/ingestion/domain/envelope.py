@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from services.ingestion.domain.facts import Fact, Fault, Rejected, Sender
+from services.ingestion.domain.sense import nonsense
 from services.ingestion.domain.words import fault_of
 from shared.events.base import Instant, Key
 from shared.events.catalogue import CATALOGUE, Kind
@@ -252,6 +253,8 @@ class _Desk:
         if event.time > self._limit:
             return [_ahead("time")]
         if isinstance(event.data, FeedObserved) and (fault := self._not_observed(event.data)):
+            return [fault]
+        if fault := nonsense(event.data, event.time):
             return [fault]
         try:
             draft = self._drafter.draft(

@@ -27,6 +27,12 @@ compares the two. To read another vendor's CSV, add a profile there: no code cha
 - **Decimals** are read exactly, up to 38 digits of which 18 are decimals, and never rounded. No thousands separators.
 - **Dates** are `YYYY-MM-DD`; times may carry an offset (`2026-09-01T14:00:00Z`, `2026-09-01 16:00+02:00`). Without one
   they belong to the zone that the profile names. A local time that the clocks skip or pass twice is refused.
+- **Types**: `hours` is a duration, as `1.25`, `1:15` or `1:15:00`; `list` is parted by `;`; `last day` is an inclusive
+  end, as some vendors write it; `currency` is a code that ISO 4217 has; `rounding` is a mode and the decimals that
+  stay, such as `half_up 2`; `json` is an object in JSON. `tiers`, `rates`, `works` and `shares` are told where they are
+  used.
+- **Figures beyond any sense are refused**: quantities over 10^18, amounts and prices over 10^15, a piece of work of
+  more than 31 days.
 - **Ends are exclusive**: September 2026 is `2026-09-01` to `2026-10-01`.
 - **An empty cell is empty**, never zero.
 - The file itself is kept whole, encrypted; each record names it and its row.

@@ -20,7 +20,12 @@ from services.ingestion.domain.cells import Type
 from shared.events.catalogue import CATALOGUE, Kind
 
 _FOLDER = files("services.ingestion") / "profiles"
-ENGINE_VALUES = frozenset({"@version", "@line", "@lines", "@digest", "@total", "@key"})
+_OF_THE_TABLE = (
+    "delimiter", "decimal_mark", "thousands_mark", "date_formats", "time_formats", "zone", "empty",
+    "column", "derive", "identity", "template",
+)  # fmt: skip
+"""What a profile takes over that names another one as ``table_of``: the same file, read for other records."""
+ENGINE_VALUES = frozenset({"@version", "@line", "@lines", "@digest", "@total", "@from", "@to", "@key"})
 """What the file as a whole supplies: see :class:`Document` and :attr:`Profile.identity`."""
 
 
@@ -48,14 +53,21 @@ class Column(_Declared):
 
 
 class Derived(_Declared):
-    """A value made of columns: the first of ``first`` that is not empty, a ``constant``, or a ``text`` with places."""
+    """A value made of columns: the first of ``first`` that is not empty, a ``constant``, a ``text`` with places, or the
+    product of ``times``."""
 
     first: tuple[str, ...] = ()
+    words: Mapping[str, str] = Field(default_factory=dict)
+    """What a word of ``first`` is called here, in whatever case it is written; any other word stays as it is."""
     constant: str | bool | None = None
     text: str | None = None
     """Such as ``{account}/{period:%Y-%m}``; empty as soon as one of its places is."""
+    type: Type = "text"
+    """What ``text`` is read as, like a cell."""
+    times: tuple[str, ...] = ()
+    """Figures that are multiplied, kept to 15 decimals; empty as soon as one of them is."""
     when: Mapping[str, str] = Field(default_factory=dict)
-    """Only in rows in which each of these columns has this value; ``*`` is any value."""
+    """Only in rows in which each of these columns has this value; ``*`` is any value, ``a|b`` either."""
 
 
 class RecordRule(_Declared):
@@ -71,8 +83,13 @@ class RecordRule(_Declared):
     past: bool = False
     """True for what cannot lie ahead: a time of more than a day from now is a mistake."""
     when: Mapping[str, str] = Field(default_factory=dict)
+    like: str | None = None
+    """The type of a record before it whose ``data`` and ``merge`` it shares."""
     data: Mapping[str, str]
     """Field (dotted) -> column, derived value or ``@`` value."""
+    merge: Mapping[str, str] = Field(default_factory=dict)
+    """Field -> a column of JSON: what it holds is added to the field's other values. What both say is a mistake, but
+    for what the row leaves to its default."""
     person: Mapping[str, tuple[str, str]] = Field(default_factory=dict)
     """Field -> the columns of a person's name and e-mail: the record holds the vault's ``person:<uuid>``."""
     note: Mapping[str, str] = Field(default_factory=dict)
@@ -85,12 +102,14 @@ class Document(_Declared):
 
     ``@version`` is the column ``version`` if there is one, else counted up whenever the document's content changes;
     ``@line`` is the column ``line``, else the row's place in the document; ``@lines`` and ``@digest`` count and digest
-    the lines; ``@total`` sums the profile's amounts.
+    the lines; ``@total`` sums the profile's amounts; ``@from`` and ``@to`` are the ends of its ``span``.
     """
 
     key: tuple[str, ...]
     version: str | None = None
     line: str | None = None
+    span: tuple[str, str] | None = None
+    """Start and end of a line, where the document's own period is that of its lines."""
     header: RecordRule
 
 
@@ -122,9 +141,12 @@ class Profile(_Declared):
     source: str
     """The source, unless the sender names another."""
     delimiter: str = Field(default=",", min_length=1, max_length=1)
-    decimal_mark: Literal[".", ","] = "."
+    decimal_mark: Literal[".", ",", "either"] = "."
+    """``either``: each figure by its own marks, as ``2.000,0`` and ``2,000.0``; one that can be read both ways is
+    refused."""
     thousands_mark: Literal["", ",", ".", " ", "'"] = ""
     date_formats: tuple[str, ...] = ()
+    time_formats: tuple[str, ...] = ()
     zone: str = "tenant"
     """Zone of dates and of times without an offset: ``tenant``, or an IANA name."""
     empty: tuple[str, ...] = ()
@@ -134,12 +156,26 @@ class Profile(_Declared):
     identity: tuple[str, ...] = ()
     """For rows without a key: the columns that say *which* charge a row is (not how much). ``@key`` is their hash, and
     the occurrence of it in the file."""
+    once: tuple[str, ...] = ()
+    """Columns that two rows of a file share only if they say the same."""
     records: tuple[RecordRule, ...] = Field(alias="record")
     document: Document | None = None
     amount: Amount | None = None
     complete: Complete | None = None
     template: str
     """A small CSV that ingests without a reject."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _likes_are_filled_in(cls, declared: dict[str, Any]) -> dict[str, Any]:
+        rules = {rule["type"]: rule for rule in declared.get("record", ())}
+        filled = [
+            {**{key: rules[rule["like"]][key] for key in ("data", "merge") if key in rules[rule["like"]]}, **rule}
+            if rule.get("like")
+            else rule
+            for rule in declared.get("record", ())
+        ]
+        return {**declared, "record": filled}
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -182,7 +218,7 @@ class Profile(_Declared):
         for name in names:
             derived = self.derive.get(name)
             if derived is not None:
-                found |= self.columns_behind(*derived.first, *places(derived.text or ""), *derived.when)
+                found |= self.columns_behind(*_behind(derived))
             elif name == "@key":
                 found |= self.columns_behind(*self.identity)
             elif not name.startswith("@"):
@@ -190,20 +226,25 @@ class Profile(_Declared):
         return frozenset(found)
 
     def _names(self) -> list[str]:
-        names: list[str] = list(self.identity)
+        names: list[str] = [*self.identity, *self.once]
         for derived in self.derive.values():
-            names += [*derived.first, *places(derived.text or ""), *derived.when]
+            names += _behind(derived)
         for rule in self.rules():
-            names += [*rule.data.values(), *places(rule.id), *rule.when, *rule.note.values()]
+            names += [*rule.data.values(), *rule.merge.values(), *places(rule.id), *rule.when, *rule.note.values()]
             names += [name for pair in rule.person.values() for name in pair]
             names += [rule.time] if rule.time else []
         if self.document:
             names += [*self.document.key, *filter(None, (self.document.version, self.document.line))]
+            names += self.document.span or ()
         if self.amount:
             names += [self.amount.value, self.amount.currency]
         if self.complete:
             names += [self.complete.start, *self.complete.end]
         return names
+
+
+def _behind(derived: Derived) -> list[str]:
+    return [*derived.first, *places(derived.text or ""), *derived.times, *derived.when]
 
 
 def places(text: str) -> list[str]:
@@ -218,13 +259,20 @@ class UnknownProfile(LookupError):
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Profile]:
     """Every profile, by name, as declared beside the code. A mistake in a declaration raises here, at start."""
+    declared = {
+        path.name.removesuffix(".toml"): tomllib.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(_FOLDER.iterdir(), key=lambda entry: entry.name)
+        if path.name.endswith(".toml")
+    }
     found = {}
-    for path in sorted(_FOLDER.iterdir(), key=lambda entry: entry.name):
-        if path.name.endswith(".toml"):
-            profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-            if f"{profile.name}.toml" != path.name:
-                raise ValueError(f"{path.name} declares profile {profile.name!r}")
-            found[profile.name] = profile
+    for name, said in declared.items():
+        table = said.pop("table_of", None)
+        shared = {key: declared[table][key] for key in _OF_THE_TABLE if key in declared[table]} if table else {}
+        found[name] = Profile.model_validate(
+            {**shared, **said, "derive": {**shared.get("derive", {}), **said.get("derive", {})}}
+        )
+        if found[name].name != name:
+            raise ValueError(f"{name}.toml declares profile {found[name].name!r}")
     return found
 
 

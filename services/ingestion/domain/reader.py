@@ -42,7 +42,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def read(
     declared: Profile | str,
-    lines: Iterable[bytes] | Iterable[str],
+    lines: Iterable[bytes | str],
     *,
     asserted_at: datetime,
     zone: str = "UTC",
@@ -92,7 +92,7 @@ def _without_private(record: Record) -> Record:
     return replace(record, data=data, private=Private())
 
 
-def _text(lines: Iterable[bytes] | Iterable[str]) -> Iterator[str]:
+def _text(lines: Iterable[bytes | str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if isinstance(line, str):
             yield line.removeprefix("\ufeff") if number == 1 else line

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Context, Decimal
-from functools import cached_property
+from fractions import Fraction
+from functools import cached_property, lru_cache
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,21 +24,28 @@ from services.ingestion.domain.cells import BadCell, Notation, parse
 from services.ingestion.domain.envelope import AHEAD, MAX_FAULTS
 from services.ingestion.domain.facts import Fault
 from services.ingestion.domain.profiles import Column, Complete, Derived, Profile, RecordRule, match_header, places
+from services.ingestion.domain.sense import nonsense
 from services.ingestion.domain.table import BadTable, TableRow
 from services.ingestion.domain.words import fault_of
 from shared.events.base import utc_text
 from shared.events.catalogue import CATALOGUE
 from shared.events.invoices import lines_digest
 from shared.kernel.canonical import canonical, decimal_text
+from shared.kernel.money import round_to
 from shared.kernel.periods import bounds, instant_of, local_date, month_of
 
 DOCUMENTS_MAX = 100_000
 """Documents of one file: what is known of each is held in memory until the last row."""
 _ID_MAX = 180
 _EXACT_SUM = Context(prec=80)
+_PRODUCT_DECIMALS = 15
+"""As many as a vendor prints of a price."""
 # What stands for the vault's names while a record is validated: the edge knows them, this module does not.
 _SOMEBODY = "person:00000000-0000-0000-0000-000000000000"
 _SOMETHING = "0" * 64
+
+_VERBS = frozenset({"is", "has", "holds", "lies", "names", "stands", "cannot", "does", "belongs", "makes"})
+"""What a reason begins with if it can follow its subject."""
 
 DocumentKey = tuple[tuple[str, ...], int | None]
 """The values of the document's key columns, and the version that the file states, if it does."""
@@ -174,14 +182,14 @@ class Values:
         """Whether the row meets a ``when``."""
         for name, wanted in when.items():
             value = self.get(name)
-            if value is None or (wanted != "*" and plain(value) != wanted):
+            if value is None or (wanted != "*" and plain(value) not in wanted.split("|")):
                 return False
         return True
 
     def filled(self, text: str) -> str | None:
         """A text with its places filled in; ``None`` as soon as one is empty."""
         out = []
-        for literal, name, spec, _ in Formatter().parse(text):
+        for literal, name, spec in _template(text):
             out.append(literal)
             if name is not None:
                 value = self.get(name)
@@ -193,9 +201,12 @@ class Values:
     def identity(self, text: str) -> str:
         """An id: like :meth:`filled`, but no two different rows meet in one, and an empty place stays empty."""
         out = []
-        for literal, name, _, _ in Formatter().parse(text):
+        for literal, name, _ in _template(text):
             value = self.get(name) if name is not None else None
-            out.append(literal + ("" if value is None else plain(value).replace("%", "%25").replace("/", "%2F")))
+            out.append(literal)
+            if value is not None:
+                shown = plain(value)
+                out.append(shown.replace("%", "%25").replace("/", "%2F") if "/" in shown or "%" in shown else shown)
         whole = "".join(out)
         return whole if len(whole) <= _ID_MAX else f"{whole.partition('/')[0]}/{_hash(whole)}"
 
@@ -231,12 +242,39 @@ class Values:
         if derived.constant is not None:
             return derived.constant
         if derived.text is not None:
-            return self.filled(derived.text)
-        return next((value for name in derived.first if (value := self.get(name)) is not None), None)
+            text = self.filled(derived.text)
+            return text if text is None or derived.type == "text" else self._parsed(derived, text)
+        if derived.times:
+            return self._product(derived.times)
+        value = next((value for name in derived.first if (value := self.get(name)) is not None), None)
+        return derived.words.get(value.casefold(), value) if derived.words and isinstance(value, str) else value
+
+    def _parsed(self, derived: Derived, text: str) -> Any:
+        try:
+            return parse(derived.type, text, self._notation)
+        except BadCell as bad:
+            bad.column = places(derived.text or "")[0]
+            raise
+
+    def _product(self, names: Sequence[str]) -> Decimal | None:
+        product = Fraction(1)
+        for name in names:
+            factor = self.get(name)
+            if factor is None:
+                return None
+            product *= Fraction(factor)
+        return round_to(product, _PRODUCT_DECIMALS).normalize(_EXACT_SUM)
+
+
+@lru_cache(maxsize=1_000)
+def _template(text: str) -> tuple[tuple[str, str | None, str], ...]:
+    return tuple((literal, name, spec or "") for literal, name, spec, _ in Formatter().parse(text))
 
 
 def plain(value: Any) -> str:
     """A value as text: a date as YYYY-MM-DD, an instant in UTC, a decimal in plain notation."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, Decimal):
@@ -248,6 +286,10 @@ def plain(value: Any) -> str:
 
 def _either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _hash(*parts: str) -> str:
@@ -265,6 +307,7 @@ class _Reading:
             profile.decimal_mark,
             profile.thousands_mark,
             profile.date_formats,
+            profile.time_formats,
             zone if profile.zone == "tenant" else profile.zone,
         )
         self._occurrences: Counter[bytes] = Counter()
@@ -351,6 +394,15 @@ class _Drawn:
     made: int = 0
     """Lines that were made, each row counted."""
     total: Decimal = Decimal(0)
+    span: Span | None = None
+    """From the earliest start to the latest end of the lines that were made."""
+
+
+class _Merging(NamedTuple):
+    column: str
+    """The column of JSON."""
+    faults: dict[str, Fault]
+    """Where a contradiction goes."""
 
 
 class Rows(_Reading):
@@ -364,6 +416,8 @@ class Rows(_Reading):
         self._survey = survey
         self._versions = versions
         self._documents: dict[DocumentKey, _Drawn] = {}
+        self._once: dict[str, tuple[int, str]] = {}
+        self._behind: dict[str, frozenset[str]] = {}
         self.amounts: dict[str, Decimal] = {}
         """Exact sums of the profile's amount over the rows whose first record was made, by currency."""
         self.covered: Span | None = None
@@ -383,6 +437,8 @@ class Rows(_Reading):
         if row.reason:
             return [self._unreadable(row)]
         records = self._records(values, row.number)
+        if self.layout.profile.once:
+            records = self._said_once(records, values, row, texts)
         if document:
             records = self._agreeing(records, values, document)
         self._account(records, values, document)
@@ -404,6 +460,7 @@ class Rows(_Reading):
                 lines=drawn.found.lines,
                 digest=lines_digest(digest.hex() for digest in drawn.digests) if digested else None,
                 total=drawn.total if known else None,
+                **(dict(zip(("from", "to"), drawn.span, strict=True)) if drawn.span else {}),
             )
             yield self._record(values, declared.header, drawn.found.first_row, {})
 
@@ -454,6 +511,12 @@ class Rows(_Reading):
             value = self._read(values, name, path, faults)
             if value is not None:
                 _put(data, path, value)
+        for path, name in rule.merge.items():
+            given = self._read(values, name, path, faults)
+            if isinstance(given, dict):
+                self._merge(
+                    data.setdefault(path, {}), path, given, self._defaults(values, rule), _Merging(name, faults)
+                )
         data |= dict.fromkeys(private.people, _SOMEBODY) | dict.fromkeys(private.notes, _SOMETHING)
         time = self._time(values, rule, faults)
         record_id = self._id(values, rule, number)
@@ -478,21 +541,66 @@ class Rows(_Reading):
             text = values.texts.get(bad.column, "")
             return text if bad.column == name and text and not column.private else None
 
+    def _defaults(self, values: Values, rule: RecordRule) -> set[str]:
+        """The fields that no cell of the row says: what they have is a default."""
+        return {path for path, name in rule.data.items() if not any(map(values.texts.get, self._columns_behind(name)))}
+
+    def _columns_behind(self, name: str) -> frozenset[str]:
+        known = self._behind.get(name)
+        if known is None:
+            known = self._behind[name] = self.layout.profile.columns_behind(name)
+        return known
+
+    def _merge(
+        self, here: dict[str, Any], path: str, given: Mapping[str, Any], defaults: set[str], told: _Merging
+    ) -> None:
+        """Add to ``here``, the fields of ``path``, what a cell of JSON holds."""
+        for name, value in given.items():
+            field = f"{path}.{name}"
+            if isinstance(value, dict) and isinstance(here.get(name, {}), dict):
+                self._merge(here.setdefault(name, {}), field, value, defaults, told)
+            elif name in here and field not in defaults and plain(here[name]) != plain(value):
+                reason = f"column {told.column} says {name} too, and something else"
+                told.faults.setdefault(field, Fault(f"data.{field}", reason, "Say it in one of the two places."))
+            else:
+                here[name] = value
+
     def _faults(self, error: ValidationError, rule: RecordRule, data: dict[str, Any]) -> dict[str, Fault]:
         """What the model finds wrong, one fault for each field, in the file's words."""
         faults = {}
         for detail in error.errors(include_url=False, include_input=False)[:MAX_FAULTS]:
             fault = fault_of({**detail, "loc": ("data", *detail["loc"])}, {"type": rule.type, "data": data}, ())
             field = fault.field.removeprefix("data.")
-            reason = "is empty" if fault.reason == "is missing" else fault.reason
-            subject = "the row" if field == "data" else f"column {self._column(rule.data.get(field, field))}"
-            faults[field] = Fault(fault.field, f"{subject} {reason}", fault.fix)
+            faults[field] = Fault(fault.field, self._said(field, fault.reason, rule), fault.fix)
         return faults
+
+    def _said(self, field: str, reason: str, rule: RecordRule) -> str:
+        """A reason with the column that it is about."""
+        subject = self._subject(field, rule)
+        if reason == "is missing":
+            return f"{subject} is empty"
+        if reason == "is not known here" and subject.startswith("column"):
+            return f"{subject} does not go with the row's other columns"
+        return f"{subject}{' ' if reason.partition(' ')[0] in _VERBS else ': '}{reason}"
+
+    def _subject(self, field: str, rule: RecordRule) -> str:
+        """What a person calls a field: its column, with the place in it if the cell holds more than one value."""
+        if field == "data" or any(path.startswith(f"{field}.") for path in rule.data):
+            return "the row"
+        parts = field.split(".")
+        for n in range(len(parts), 0, -1):
+            path, place = ".".join(parts[:n]), ".".join(parts[n:])
+            name = rule.data.get(path) or rule.merge.get(path)
+            if name:
+                return f"column {self._column(name)}{f' ({place})' if place else ''}"
+        return f"column {field}"
 
     def _column(self, name: str) -> str:
         """The column that a person would fill in for a value."""
         derived = self.layout.profile.derive.get(name)
-        return derived.first[0] if derived and derived.first else name
+        if derived is None or not derived.first:
+            return name
+        return next((column for column in derived.first if column in self.layout.at), derived.first[0])
 
     def _private(self, values: Values, rule: RecordRule, faults: dict[str, Fault]) -> Private:
         people, notes = {}, {}
@@ -532,12 +640,31 @@ class Rows(_Reading):
         """What the model cannot see: the record's time."""
         if not isinstance(time, datetime):
             return
-        until = getattr(model, "until", None)
-        if until is not None and until <= time:
-            column = rule.data["until"]
-            faults[column] = Fault("data.until", f"column {column} is not after the start", "Write the end, exclusive.")
+        if wrong := nonsense(model, time):
+            field = wrong.field.removeprefix("data.")
+            faults[field] = Fault(wrong.field, self._said(field, wrong.reason, rule), wrong.fix)
         if rule.past and time > self._told.now + AHEAD:
             faults["time"] = Fault("time", f"column {rule.time} lies more than a day ahead", "Correct the date.")
+
+    def _said_once(
+        self, records: list[Record], values: Values, row: TableRow, texts: Mapping[str, str]
+    ) -> list[Record]:
+        """A row that shares with an earlier one what rows may share once, and says something else, is a mistake."""
+        columns = self.layout.profile.once
+        try:
+            key = _hash(*(plain(values.get(name)) for name in columns))
+        except BadCell:
+            return records  # which says so itself
+        said = _hash(*(f"{name}\x01{text}" for name, text in sorted(texts.items())))
+        first_row, first_said = self._once.setdefault(key, (row.number, said))
+        if said == first_said:
+            return records
+        fault = Fault(
+            "",
+            f"the row has the same {_and(columns)} as row {first_row}, and says something else",
+            f"Keep one of the two rows, or correct the column {columns[-1]} of one.",
+        )
+        return [_spoilt(record, fault) for record in records]
 
     def _agreeing(self, records: list[Record], values: Values, document: _Drawn) -> list[Record]:
         """Rows of one document repeat its header; a line whose header says something else is a person's to judge."""
@@ -572,11 +699,20 @@ class Rows(_Reading):
                     document.total = _EXACT_SUM.add(document.total, amount)
             if document:
                 document.made += 1
+                self._widen(document, values)
             if document and self._versions is not None:
                 said = line.data.model_dump(mode="json", exclude_defaults=True)
                 document.digests.add(hashlib.sha256(canonical(said)).digest())
         if profile.complete and all(isinstance(record, Made) for record in records):
             self._cover(values, profile.complete)
+
+    def _widen(self, document: _Drawn, values: Values) -> None:
+        declared = self.layout.profile.document
+        if declared is None or declared.span is None:
+            return
+        start, end = (values.get(name) for name in declared.span)
+        first, last = document.span or (start, end)
+        document.span = min(first, start), max(last, end)
 
     def _cover(self, values: Values, complete: Complete) -> None:
         try:

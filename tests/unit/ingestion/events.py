@@ -78,6 +78,9 @@ DATA: dict[str, dict[str, Any]] = {
         "currency": "USD",
     },
     "time_entry.logged.v1": {"entry": "T-1", "client": "acme", "worked_on": "2026-09-01", "minutes": "30"},
+    "time_entry.revised.v1": {"entry": "T-1", "client": "acme", "worked_on": "2026-09-01", "minutes": "45"},
+    "usage.restated.v1": {"account": "a-1", "sku": "edr", "kind": "gauge", "quantity": "8"},
+    "feed.missed.v1": {"feed": "usage", "run": 2, "due_at": "2026-09-03T00:00:00Z"},
 }
 """Wire type -> valid data."""
 

@@ -18,7 +18,23 @@ from services.ingestion.domain.profiles import (
 )
 from tests.unit.ingestion_files.reading import read
 
-ALL = ["clients", "contracts", "focus", "invoices", "mappings", "products", "time-entries", "usage", "vendor-bills"]
+ALL = [
+    "clients",
+    "clockify",
+    "contracts",
+    "focus",
+    "harvest",
+    "invoices",
+    "mappings",
+    "microsoft-daily-cost",
+    "microsoft-daily-usage",
+    "microsoft-nce",
+    "products",
+    "time-entries",
+    "toggl",
+    "usage",
+    "vendor-bills",
+]
 
 
 def test_the_profiles_that_there_are() -> None:
@@ -74,7 +90,9 @@ def test_a_heading_that_comes_twice_is_refused() -> None:
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UnknownProfile, match="there is no profile 'foucs'; there are clients, contracts, focus"):
+    with pytest.raises(
+        UnknownProfile, match="there is no profile 'foucs'; there are clients, clockify, contracts, focus"
+    ):
         profile("foucs")
 
 

@@ -5,7 +5,6 @@ A stream's row is its last record; whoever draws compares with it. Nothing is wr
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
@@ -110,7 +109,8 @@ class _Written:
         figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
         rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed, name)
         said = [[list(key), body] for key, body in bodies.items()]
-        content = [*figures, *rest, _waiting(verdict), said, lines.document(), _said(verdict.scope)]
+        content = [*figures, *rest, _waiting(verdict), said, lines.document()]
+        content += [_said(verdict.scope), verdict.measured]
         return cls(verdict, bodies, lines, sha256(canonical(content)).hexdigest()[:32])
 
     @property
@@ -230,31 +230,42 @@ UPDATE matching.verdict v SET level = u.level, owner = u.owner, month = u.month,
    AND (v.body, v.level, v.owner, v.month, v.item) IS DISTINCT FROM (u.body, u.level, u.owner, u.month, u.item)"""
 
 
-async def changes(a: Any, drawn: Drawn) -> list[tuple[Key, Change]]:
-    """What a draw would record, with the group of each. Nothing is written or locked."""
+async def changes(a: Any, drawn: Drawn) -> list[tuple[Key, Change, DiscrepancyBody | None]]:
+    """What a draw would record, with the group of each and what is open before. Nothing is written or locked."""
     before = await _before(a, drawn)
     draw_level(drawn, before)
     written = _written(drawn)
-    holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
-    return await _changes(a, drawn, written, holders, _VERDICTS)
+    previous = await _previous(a, drawn, written, _VERDICTS)
+    return [(key, change, _open(previous[key].get(change.stream_key))) for key, change in _changes(written, previous)]
 
 
-async def _changes(
-    a: Any, drawn: Drawn, written: Mapping[Key, _Written], holders: Mapping[StreamKey, Key], verdicts: str
-) -> list[tuple[Key, Change]]:
-    """The difference to the verdicts that stand, which ``verdicts`` reads."""
+def _open(stored: StoredVerdict | None) -> DiscrepancyBody | None:
+    return stored.body if stored is not None and stored.open else None
+
+
+_Previous = Mapping[Key, dict[StreamKey, StoredVerdict]]
+
+
+async def _previous(a: Any, drawn: Drawn, written: Mapping[Key, _Written], verdicts: str) -> _Previous:
+    """The verdicts that stand of each group, as ``verdicts`` reads them."""
     tenant = drawn.unit.tenant
+    holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
     streams = [discrepancy_stream(tenant, stream_key) for stream_key in holders]
     groups = [(key.level, key.owner, key.item) for key in written]
+    previous: dict[Key, dict[StreamKey, StoredVerdict]] = {key: {} for key in written}
     if not groups:
-        return []
-    rows = await a.fetch(verdicts, tenant, streams, drawn.unit.month, *zip(*groups, strict=True))
+        return previous
     # A stream that another group of this draw holds now is that group's, whoever held it before.
-    previous: dict[Key, dict[StreamKey, StoredVerdict]] = defaultdict(dict)
-    for *group, _, key_text, version, state, reopened, recorded in rows:
+    for *group, _, key_text, version, state, reopened, recorded in await a.fetch(
+        verdicts, tenant, streams, drawn.unit.month, *zip(*groups, strict=True)
+    ):
         stream_key = tuple(orjson.loads(key_text))
         stored = StoredVerdict(version, state == "open", _body(recorded), reopened)
         previous[holders.get(stream_key, Key(*group))][stream_key] = stored
+    return previous
+
+
+def _changes(written: Mapping[Key, _Written], previous: _Previous) -> list[tuple[Key, Change]]:
     return [
         (key, change)
         for key, one in written.items()
@@ -272,7 +283,7 @@ async def _write_streams(a: Any, drawn: Drawn, before: Before, written: Mapping[
     holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
     if not holders and all(before.digest(key) is None for key in written):
         return []
-    moved = await _changes(a, drawn, written, holders, _VERDICTS + " FOR UPDATE")
+    moved = _changes(written, await _previous(a, drawn, written, _VERDICTS + " FOR UPDATE"))
     changed = {change.stream_key for _, change in moved}
     if moved:
         await a.execute(_RECORD, *zip(*(_record_row(key, change) for key, change in moved), strict=True))
@@ -336,18 +347,19 @@ _KEEP = """
 INSERT INTO matching.drawn AS d
   (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, pending, broken, currency, owed,
    waiting, rests_on_absence, digest, name, lines, vendor, lines_matched, lines_explained, lines_pending, lines_broken,
-   scope)
+   scope, measured)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
                      $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::text[],
                      $14::boolean[], $15::jsonb[], $16::boolean[], $17::text[], $18::text[], $19::jsonb[],
-                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[], $25::jsonb[])
+                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[], $25::jsonb[], $26::numeric[])
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
   explained_by = excluded.explained_by, pending = excluded.pending, broken = excluded.broken,
   currency = excluded.currency, owed = excluded.owed, waiting = excluded.waiting,
   rests_on_absence = excluded.rests_on_absence, digest = excluded.digest, name = excluded.name, lines = excluded.lines,
   vendor = excluded.vendor, lines_matched = excluded.lines_matched, lines_explained = excluded.lines_explained,
-  lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken, scope = excluded.scope"""
+  lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken, scope = excluded.scope,
+  measured = excluded.measured"""
 _NO_SUBTOTALS = """
 DELETE FROM matching.subtotal s USING unnest($1::text[], $2::text[], $3::date[], $4::text[])
        AS k(tenant, owner, month, item)
@@ -399,7 +411,7 @@ def _group_row(key: Key, one: _Written, name: str | None) -> tuple[Any, ...]:
         pending, verdict.broken, verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(),
         rests_on_absence(verdict), one.digest, name,
         canonical(said["lines"]).decode(), canonical(said["vendor"]).decode(), *one.lines.counts[1:],
-        canonical(_said(verdict.scope)).decode(),
+        canonical(_said(verdict.scope)).decode(), verdict.measured,
     )  # fmt: skip
 
 

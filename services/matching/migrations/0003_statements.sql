@@ -6,6 +6,7 @@ ALTER TABLE matching.drawn
   ADD COLUMN lines jsonb NOT NULL DEFAULT '[]',           -- of the statement, by key (shared.reconciliation.statement)
   ADD COLUMN vendor jsonb NOT NULL DEFAULT '[]',          -- the vendors' side, by currency
   ADD COLUMN scope jsonb NOT NULL DEFAULT '[]',           -- its contract lines, for commitments that cover several
+  ADD COLUMN measured numeric,                            -- the quantity measured, if it is one
   ADD COLUMN lines_matched int NOT NULL DEFAULT 0,
   ADD COLUMN lines_explained int NOT NULL DEFAULT 0,
   ADD COLUMN lines_pending int NOT NULL DEFAULT 0,

@@ -7,7 +7,7 @@ alone, by the same views and rules as the service.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -87,7 +87,17 @@ class World:
 
     def verdicts(self, tenant: str) -> dict[Verdicts, Verdict]:
         """The verdict on every group that is not empty, on every client's level and on every unmapped identifier."""
-        return self._of(tenant).verdicts()
+        drawn: dict[Verdicts, Verdict] = dict(self._of(tenant).verdicts())
+        drawn.update(self._of(tenant).unmapped())
+        return drawn
+
+    def verdicts_of(self, tenant: str, periods: Collection[Period]) -> dict[Group, Verdict]:
+        """The same of some months alone, without the identifiers, which belong to none."""
+        return self._of(tenant).verdicts(periods)
+
+    def unmapped(self, tenant: str) -> dict[Unmapped, Verdict]:
+        """The verdict on every identifier that is not mapped."""
+        return self._of(tenant).unmapped()
 
     def draw_all(self, tenant: str) -> dict[StreamKey, DiscrepancyBody]:
         """Every break of a tenant, by the key of its stream."""
@@ -414,18 +424,27 @@ class _Tenant:
         return self._states[client, period]
 
     # --- verdicts ------------------------------------------------------------------------------------------------
-    def verdicts(self) -> dict[Verdicts, Verdict]:
-        drawn: dict[Verdicts, Verdict] = {}
+    def verdicts(self, periods: Collection[Period] | None = None) -> dict[Group, Verdict]:
+        """Of groups and levels; ``periods``: only of these months."""
+        drawn: dict[Group, Verdict] = {}
         totals: dict[tuple[str, Period], list[GroupTotal]] = defaultdict(list)
         for group in self.groups:
+            if periods is not None and group.period not in periods:
+                continue
             verdict = draw_group(self.inputs(group))
             if verdict is not None:
                 drawn[group] = verdict
                 totals[group.client, group.period].append(total_of(group.product, verdict))
         for client, period in sorted({*totals, *self._levels()}):
+            if periods is not None and period not in periods:
+                continue
             verdict = draw_client(self.client_inputs(client, period, totals[client, period]))
             if verdict is not None:
                 drawn[Group(client, period, LEVEL)] = verdict
+        return drawn
+
+    def unmapped(self) -> dict[Unmapped, Verdict]:
+        drawn: dict[Unmapped, Verdict] = {}
         for identifier in self._identifiers():
             verdict = draw_unmapped(self.unmapped_inputs(identifier))
             if verdict is not None:

@@ -7,7 +7,7 @@ alone, by the same views and rules as the service.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -87,9 +87,9 @@ class World:
 
     def verdicts(self, tenant: str) -> dict[Verdicts, Verdict]:
         """The verdict on every group that is not empty, on every client's level and on every unmapped identifier."""
-        drawn: dict[Verdicts, Verdict] = dict(self._of(tenant).verdicts())
-        drawn.update(self._of(tenant).unmapped())
-        return drawn
+        of = self._of(tenant)
+        parts: tuple[Mapping[Any, Verdict], ...] = (of.verdicts(), of.unmapped())
+        return {key: verdict for part in parts for key, verdict in part.items()}
 
     def verdicts_of(self, tenant: str, periods: Collection[Period]) -> dict[Group, Verdict]:
         """The same of some months alone, without the identifiers, which belong to none."""

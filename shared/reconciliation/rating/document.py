@@ -6,9 +6,10 @@ Names are those of rating.md section 0. Its JSON Schema is kept in docs/schemas/
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
 from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, Zone
@@ -24,7 +25,11 @@ def _day_or_instant(value: Any) -> str:
     return "day" if bare else "instant"
 
 
-Moment = Annotated[Annotated[Day, Tag("day")] | Annotated[Instant, Tag("instant")], Discriminator(_day_or_instant)]
+Moment = Annotated[
+    Annotated[Day, Tag("day")] | Annotated[Instant, Tag("instant")],
+    Discriminator(_day_or_instant),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}),
+]
 """A local date (its first instant), or an instant with its offset."""
 
 
@@ -280,8 +285,9 @@ class RatingAnswer(Data):
     """Time entries of the part."""
 
 
+@cache
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the document; that of the answer is ``$defs/RatingAnswer``."""
+    """JSON Schema of the document; that of the answer is ``$defs/RatingAnswer``. Made once; do not change it."""
     _, schema = models_json_schema([(RatingDocument, "validation"), (RatingAnswer, "serialization")])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

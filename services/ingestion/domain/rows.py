@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from services.ingestion.domain.cells import BadCell, Notation, parse
+from services.ingestion.domain.cells import BadCell, Notation, Type, parse
 from services.ingestion.domain.envelope import AHEAD, MAX_FAULTS
 from services.ingestion.domain.facts import Fault
 from services.ingestion.domain.profiles import Column, Complete, Derived, Profile, RecordRule, match_header, places
@@ -38,6 +38,8 @@ DOCUMENTS_MAX = 100_000
 """Documents of one file: what is known of each is held in memory until the last row."""
 _ID_MAX = 180
 _EXACT_SUM = Context(prec=80)
+_CELLS_MAX = 20_000
+"""Cells of one file that are remembered."""
 _PRODUCT_DECIMALS = 15
 """As many as a vendor prints of a price."""
 # What stands for the vault's names while a record is validated: the edge knows them, this module does not.
@@ -137,7 +139,10 @@ class Layout:
         self.ignored = [cell.strip() for i, cell in enumerate(header) if i not in self.at.values() and cell.strip()]
         """Headings that the profile does not read."""
         self.columns: dict[str, Column] = {column.name: column for column in declared.columns}
+        self.plain = frozenset(c.name for c in declared.columns if c.type == "text" and not c.choices)
+        """Columns of which any text is the value."""
         self.empty = frozenset(declared.empty)
+        self._fields: dict[str, list[tuple[tuple[str, ...], str, str]]] = {}
 
     @cached_property
     def header_columns(self) -> list[str]:
@@ -149,8 +154,23 @@ class Layout:
         names = (*rule.data.values(), *places(rule.id), *([rule.time] if rule.time else []))
         return sorted(self.profile.columns_behind(*names) & self.at.keys())
 
+    def fields(self, rule: RecordRule) -> list[tuple[tuple[str, ...], str, str]]:
+        """(path, its dotted text, name) of each field that a row of this file can fill: of a wide profile a narrow file
+        needs few."""
+        known = self._fields.get(rule.id + rule.type)
+        if known is None:
+            known = [(tuple(path.split(".")), path, name) for path, name in rule.data.items() if self._says(name)]
+            self._fields[rule.id + rule.type] = known
+        return known
+
+    def _says(self, name: str) -> bool:
+        behind = self.profile.columns_behind(name)
+        return not behind or any(column in self.at or self.columns[column].default is not None for column in behind)
+
     def texts(self, cells: Sequence[str]) -> dict[str, str]:
         """The cells that the profile reads, by column."""
+        if not self.empty:
+            return {name: cells[i].strip() for name, i in self.at.items()}
         return {name: "" if (text := cells[i].strip()) in self.empty else text for name, i in self.at.items()}
 
     def guessed(self, cells: Sequence[str]) -> dict[str, str]:
@@ -161,11 +181,20 @@ class Layout:
 class Values:
     """What one row says: the values of its columns, and what is derived from them. Empty is ``None``."""
 
-    def __init__(self, layout: Layout, notation: Notation, zone: str, texts: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        notation: Notation,
+        zone: str,
+        texts: Mapping[str, str],
+        cells: dict[tuple[Type, str], Any],
+    ) -> None:
+        """``cells``: what cells of this file were read as, kept between its rows."""
         self._layout = layout
         self._notation = notation
         self._zone = zone
         self._known: dict[str, Any] = {}
+        self._cells = cells
         self.texts = texts
 
     def supply(self, **values: Any) -> None:
@@ -174,9 +203,12 @@ class Values:
 
     def get(self, name: str) -> Any:
         """The value of a column, derived or ``@`` value. Raises :class:`BadCell`, which names the column."""
-        if name not in self._known:
-            self._known[name] = self._evaluate(name)
-        return self._known[name]
+        try:
+            return self._known[name]
+        except KeyError:
+            plain_text = self.texts.get(name) if name in self._layout.plain else None
+            value = self._known[name] = plain_text or self._evaluate(name)
+            return value
 
     def applies(self, when: Mapping[str, str]) -> bool:
         """Whether the row meets a ``when``."""
@@ -234,7 +266,17 @@ class Values:
                 if choice.casefold() == text.casefold():
                     return choice
             raise BadCell("is none of the words that it can be", f"write {_either(column.choices)}")
-        return parse(column.type, text, self._notation)
+        return text if column.type == "text" else self._read(column.type, text)
+
+    def _read(self, kind: Type, text: str) -> Any:
+        """What a cell says. A file says the same days, words and figures over and over, and values never change."""
+        key = (kind, text)
+        value = self._cells.get(key)
+        if value is None:
+            if len(self._cells) >= _CELLS_MAX:
+                self._cells.clear()
+            value = self._cells[key] = parse(kind, text, self._notation)
+        return value
 
     def _derived(self, derived: Derived) -> Any:
         if not self.applies(derived.when):
@@ -251,7 +293,7 @@ class Values:
 
     def _parsed(self, derived: Derived, text: str) -> Any:
         try:
-            return parse(derived.type, text, self._notation)
+            return self._read(derived.type, text)
         except BadCell as bad:
             bad.column = places(derived.text or "")[0]
             raise
@@ -311,9 +353,10 @@ class _Reading:
             zone if profile.zone == "tenant" else profile.zone,
         )
         self._occurrences: Counter[bytes] = Counter()
+        self._cells: dict[tuple[Type, str], Any] = {}
 
     def values(self, texts: Mapping[str, str]) -> Values:
-        return Values(self.layout, self._notation, self.zone, texts)
+        return Values(self.layout, self._notation, self.zone, texts, self._cells)
 
     def row_key(self, texts: Mapping[str, str]) -> str:
         """The hash of what says which charge a row is, and the how many-th of that hash it is in the file."""
@@ -507,29 +550,41 @@ class Rows(_Reading):
     def _record(self, values: Values, rule: RecordRule, number: int, faults: dict[str, Fault]) -> Record:
         data: dict[str, Any] = {}
         private = self._private(values, rule, faults)
-        for path, name in rule.data.items():
-            value = self._read(values, name, path, faults)
-            if value is not None:
+        for path, dotted, name in self.layout.fields(rule):
+            try:
+                value = values.get(name)
+            except BadCell:
+                value = self._read(values, name, dotted, faults)
+            if value is None:
+                continue
+            if len(path) == 1:
+                data[dotted] = value
+            else:
                 _put(data, path, value)
-        for path, name in rule.merge.items():
-            given = self._read(values, name, path, faults)
+        data = _listed(data)
+        for field_name, column in rule.merge.items():
+            given = self._read(values, column, field_name, faults) if column in self.layout.at else None
             if isinstance(given, dict):
                 self._merge(
-                    data.setdefault(path, {}), path, given, self._defaults(values, rule), _Merging(name, faults)
+                    data.setdefault(field_name, {}),
+                    field_name,
+                    given,
+                    self._defaults(values, rule),
+                    _Merging(column, faults),
                 )
-        data |= dict.fromkeys(private.people, _SOMEBODY) | dict.fromkeys(private.notes, _SOMETHING)
+        if private is not _NOTHING_PRIVATE:
+            data |= dict.fromkeys(private.people, _SOMEBODY) | dict.fromkeys(private.notes, _SOMETHING)
         time = self._time(values, rule, faults)
         record_id = self._id(values, rule, number)
-        nested = _listed(data)
         if not faults:
             try:
-                model = CATALOGUE[rule.type].model.model_validate(nested)
+                model = CATALOGUE[rule.type].model.model_validate(data)
                 self._check(model, time, rule, faults)
                 if not faults and isinstance(time, datetime):
                     return Made(number, rule.type, record_id, time, model, private)
             except ValidationError as error:
-                faults = self._faults(error, rule, nested)
-        return Spoilt(number, rule.type, record_id, time, nested, list(faults.values()), private)
+                faults = self._faults(error, rule, data)
+        return Spoilt(number, rule.type, record_id, time, data, list(faults.values()), private)
 
     def _read(self, values: Values, name: str, path: str, faults: dict[str, Fault]) -> Any:
         """A value; of a cell that cannot be read, the cell as it was written (but for a private one), and a fault."""
@@ -603,6 +658,8 @@ class Rows(_Reading):
         return next((column for column in derived.first if column in self.layout.at), derived.first[0])
 
     def _private(self, values: Values, rule: RecordRule, faults: dict[str, Fault]) -> Private:
+        if not rule.person and not rule.note:
+            return _NOTHING_PRIVATE
         people, notes = {}, {}
         for path, columns in rule.person.items():
             name, email = (self._read(values, column, path, faults) for column in columns)
@@ -738,20 +795,27 @@ def _spoilt(record: Record, fault: Fault) -> Spoilt:
     return Spoilt(record.row, record.type, record.record_id, record.time, data, [fault], record.private)
 
 
-def _put(data: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for parent in parents:
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for parent in path[:-1]:
         data = data.setdefault(parent, {})
-    data[last] = value
+    data[path[-1]] = value
 
 
-def _listed(data: Any) -> Any:
+_NOTHING_PRIVATE = Private()
+
+
+def _listed(data: dict[str, Any]) -> Any:
     """Nested dictionaries whose keys are 0, 1, ... as lists."""
-    if not isinstance(data, dict):
-        return data
     if data and all(key.isdigit() for key in data):
-        return [_listed(data[key]) for key in sorted(data, key=int)]
-    return {key: _listed(value) for key, value in data.items()}
+        return [_listed(value) if isinstance(value, dict) else value for _, value in sorted(data.items(), key=_place)]
+    for key, value in data.items():
+        if isinstance(value, dict):
+            data[key] = _listed(value)
+    return data
+
+
+def _place(item: tuple[str, Any]) -> int:
+    return int(item[0])
 
 
 def _spelled(bad: BadCell) -> tuple[str, str]:

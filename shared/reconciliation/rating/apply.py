@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from heapq import nsmallest
@@ -49,7 +48,9 @@ def due(
     components = [line.component(part, sources, records) for line in lines]
     most, least = _commitment(lines, pieces)
     if most is not None or (final and least is not None):
-        components = _commit(components, most, least if final else None, pieces[0].terms.rounding, service, part)
+        least = least if final else None
+        rounding = pieces[0].terms.rounding
+        components = _commit(components, most, least, rounding, service.currency, part, explain)
     return tuple(component for component in components if _matters(component))
 
 
@@ -79,12 +80,8 @@ def apply_commitment(
     """
     most = None if maximum is None else times(maximum, fraction)
     least = None if minimum is None or not final else times(minimum, fraction)
-    service = Service((), currency)
-    return tuple(
-        component
-        for component in _commit(list(components), most, least, rounding or Rounding(), service, part)
-        if _matters(component)
-    )
+    committed = _commit(list(components), most, least, rounding or Rounding(), currency, part, True)
+    return tuple(component for component in committed if _matters(component))
 
 
 def _waits(terms: Terms, measured: Measurement | None, final: bool) -> bool:
@@ -307,14 +304,14 @@ def _commit(
     most: Number | None,
     least: Number | None,
     rounding: Rounding,
-    service: Service,
+    currency: str,
     part: Part,
+    explain: bool,
 ) -> list[Component]:
     """Cut to ``most``, then raise to ``least``; both are exact, for the part at hand."""
-    currency = service.currency
     step = line_step(rounding, currency)
     if most is not None:
-        components = _cap(components, round_to(most, step.scale, step.mode), currency)
+        components = _cap(components, round_to(most, step.scale, step.mode), currency, explain)
     total = sum((component.total for component in components), ZERO)
     if least is None:
         return components
@@ -323,15 +320,13 @@ def _commit(
         whole = round_to(least, step.scale, step.mode)
         formula = f"{amount_text(whole, currency)} - {amount_text(total, currency)} = {amount_text(missing, currency)}"
         shown = Arithmetic("minimum", formula, missing, text.rounding(step))
-        components = [*components, commitment_line(missing, part.start, part.end, (shown,))]
+        steps = (shown,) if explain else ()
+        line = Component("minimum", None, ZERO, ZERO, part.start, part.end, ZERO, missing, "commitment", None, steps)
+        components = [*components, line]
     return components
 
 
-def commitment_line(charges: Decimal, start: date, end: date, steps: tuple[Arithmetic, ...]) -> Component:
-    return Component("minimum", None, ZERO, ZERO, start, end, ZERO, charges, "commitment", None, steps)
-
-
-def _cap(components: Iterable[Component], room: Decimal, currency: str) -> list[Component]:
+def _cap(components: Iterable[Component], room: Decimal, currency: str, explain: bool) -> list[Component]:
     """Lines are paid in their order; what exceeds the room left becomes a discount of the line that exceeds it."""
     capped = []
     for component in components:
@@ -339,7 +334,7 @@ def _cap(components: Iterable[Component], room: Decimal, currency: str) -> list[
         if excess > 0:
             total, left = amount_text(component.total, currency), amount_text(max(room, ZERO), currency)
             formula = f"{total} - {left} left to the maximum = {amount_text(excess, currency)}"
-            steps = (*component.steps, Arithmetic("maximum", formula, excess))
+            steps = (*component.steps, Arithmetic("maximum", formula, excess)) if explain else ()
             component = replace(component, discounts=component.discounts + excess, steps=steps)
         room -= component.total
         capped.append(component)

@@ -42,7 +42,7 @@ class Frame(TypedDict):
 def standing(reached: Reached, frame: Frame, *, lost: bool = False) -> Standing:
     """What kind of money a break of the period is: too old to be billed is lost, whatever it stands on."""
     as_of, last = frame["as_of"], frame["period"].end + timedelta(days=frame["settings"].backbill_days)
-    if lost or (as_of is not None and as_of > last):
+    if lost or (as_of is not None and as_of >= last):
         return Standing.LOST
     return Standing.AT_RISK if reached is Reached.NOWHERE else Standing.OWED
 

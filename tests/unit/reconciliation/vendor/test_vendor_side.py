@@ -238,9 +238,9 @@ def test_a_bill_in_another_currency_gives_no_margin() -> None:
 
 
 def test_what_is_too_old_to_be_billed_is_lost() -> None:
-    old = charged(charge("50", "130.00"), used="50", as_of=date(2027, 11, 2))
+    old = charged(charge("50", "130.00"), used="50", as_of=date(2027, 11, 1))
     assert only(old).standing == "lost"
-    kept = charged(charge("50", "130.00"), used="50", as_of=date(2027, 11, 1))
+    kept = charged(charge("50", "130.00"), used="50", as_of=date(2027, 10, 31))
     assert only(kept).standing == "owed"
 
 

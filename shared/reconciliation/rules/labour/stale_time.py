@@ -1,0 +1,57 @@
+"""STALE_TIME: billable time that lies about: not approved, or not invoiced, for longer than the tenant allows."""
+
+from __future__ import annotations
+
+from shared.events.discrepancies import Code, Direction, Reached, Standing, Tolerance
+from shared.reconciliation import words
+from shared.reconciliation.bodies import body, step
+from shared.reconciliation.inputs import TimeEntry
+from shared.reconciliation.rules.labour.base import ZERO, LabourCase, LabourLine, entry_names, worked
+from shared.reconciliation.verdict import Break
+
+
+def stale_time(case: LabourCase, line: LabourLine) -> Break | None:
+    """By contract line and part. The amount is what its unapproved hours would add; what is approved and not billed is
+    TIME_UNBILLED's money, so the break belongs to no residual."""
+    before = case.stale_before()
+    if before is None:
+        return None
+    old = [one for one in line.entries if one.billable and one.worked_on < before]
+    waiting = [one for one in old if not one.approved]
+    tolerance = case.frame["settings"].tolerance("time", unit="h").absolute
+    unbilled = case.unbilled_hours(line) > tolerance
+    open_ones = [one for one in old if one.approved and one.invoice is None] if unbilled else []
+    stale = sorted([*waiting, *open_ones], key=lambda one: (one.worked_on, one.source, one.entry))
+    if not stale:
+        return None
+    amount = line.would if waiting and line.would > 0 and len(waiting) == len(_unapproved(line)) else None
+    days = case.frame["settings"].time_stale_days
+    parts = [
+        f"{words.quantity(worked(of))} h not {what}"
+        for of, what in ((waiting, "approved"), (open_ones, "invoiced"))
+        if of
+    ]
+    quantity = worked(stale)
+    return Break(
+        line.stream if line.part is None else (*line.stream, line.part.start.isoformat()),
+        body(
+            case.frame,
+            Code.STALE_TIME,
+            Direction.CLIENT_OWES_US,
+            reached=Reached.NOWHERE,
+            product=line.product,
+            amount=amount,
+            currency=line.currency if amount is not None else None,
+            quantity=quantity,
+            tolerance=Tolerance(name="stale_days", absolute=words.field(ZERO + days), relative_pct=ZERO),
+            kind=Standing.AT_RISK if amount is not None else None,
+            why=f"{' and '.join(parts)} for more than {days} days, since {stale[0].worked_on}: {entry_names(stale)}",
+            contract_ref=line.ref,
+            steps=(step("stale", " and ".join(parts), quantity, [one.record for one in stale]),),
+        ),
+        "none",
+    )
+
+
+def _unapproved(line: LabourLine) -> list[TimeEntry]:
+    return [one for one in line.entries if one.billable and not one.approved]

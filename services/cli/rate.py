@@ -101,6 +101,8 @@ def _read(file: Path) -> bytes:
 
 
 def _answer(body: bytes, name: str) -> RatingAnswer:
+    from pydantic import ValidationError
+
     from shared.reconciliation.rating.question import Refused, answer, question
 
     document = _document(body, name)
@@ -108,12 +110,14 @@ def _answer(body: bytes, name: str) -> RatingAnswer:
         return answer(question(document))
     except Refused as error:
         raise WrongDocument(name, [Wrong(error.field, error.reason, error.fix)]) from error
+    except (ArithmeticError, ValidationError) as error:  # beyond what is exact, or what a record's field holds
+        wrong = Wrong(
+            "", "leads to figures with more digits than money has", "Correct the figures; 20 before the point."
+        )
+        raise WrongDocument(name, [wrong]) from error
     except ValueError as error:
         reason, _, fix = str(error).partition("; ")
         raise WrongDocument(name, [Wrong("", reason, _sentence(fix) or "Correct it.")]) from error
-    except ArithmeticError as error:
-        wrong = Wrong("", "has figures with so many digits that they cannot be reckoned with exactly", "Shorten them.")
-        raise WrongDocument(name, [wrong]) from error
 
 
 def _document(body: bytes, name: str) -> RatingDocument:
@@ -189,6 +193,8 @@ def _wrong(detail: dict[str, Any], value: Any) -> Wrong:
         reason = "is missing" if kind == "union_tag_not_found" else "is not one of the allowed values"
         tags = context.get("expected_tags") or ", ".join(map(repr, _known(detail["loc"], value)))
         return Wrong(field, reason, f"Send one of {tags.replace(chr(39), '')}." if tags else "Send one.")
+    if kind == "json_invalid":  # our own JSON of what was read: only half a pair of surrogates gets this far
+        return Wrong("", "holds text that is not Unicode", "Correct its \\u escapes.")
     if kind == "too_short":
         return Wrong(path_of(detail["loc"], value), _EMPTY, "Send at least one, or leave it out.")
     fault = fault_of(detail, value, ())

@@ -143,7 +143,8 @@ def labour(
     Raises ``ValueError`` for two entries of one id.
     """
     folded = _Fold(service.versions, service.currency, (*earlier, part), tenant_rates)
-    ordered = sorted((e for e in entries if e.worked_on < part.end), key=lambda e: (e.worked_on, e.id))
+    since = date.min if folded.blocks else part.start  # without blocks nothing comes over from before
+    ordered = sorted((e for e in entries if since <= e.worked_on < part.end), key=lambda e: (e.worked_on, e.id))
     _refuse_repeated(ordered)
     works = [folded.seen(entry) for entry in ordered]
     _bill_minutes(works)
@@ -539,7 +540,7 @@ def _refuse_repeated(ordered: Sequence[Entry]) -> None:
     seen: set[str] = set()
     for entry in ordered:
         if entry.id in seen:
-            raise ValueError(f"two time entries have the id {entry.id}")
+            raise ValueError(f"two time entries have the id {entry.id}; give each its own")
         seen.add(entry.id)
 
 

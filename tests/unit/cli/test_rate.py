@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import jsonschema
 import pytest
 
 from services.cli import main as front
-from services.cli.rate import MAX_BYTES, MAX_DEPTH
+from services.cli.rate import MAX_BYTES, MAX_DEPTH, WrongDocument, _answer
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "docs" / "examples" / "rate"
@@ -277,6 +278,7 @@ def test_every_wrong_field_is_told(rate: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        (b'{"currency": "\\ud800"}', "holds text that is not Unicode."),
         (b"{", "is not JSON: Expecting property name enclosed in double quotes, line 1 column 2."),
         (b"", "is not JSON: Expecting value, line 1 column 1."),
         (b"[]", "is not an object."),
@@ -289,6 +291,34 @@ def test_every_wrong_field_is_told(rate: Any) -> None:
 )
 def test_what_is_no_document_is_told_without_a_traceback(rate: Any, body: bytes, said: str) -> None:
     assert rate(body).faults["document"].startswith(said)
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if path:
+        yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from places(inner, (*path, key))
+
+
+ODD = (None, True, -1, "", "x", [], {}, [[]], "1e30", "-5", "2026-06-31", "\ud800", "99999999999999999999", "week")
+
+
+@pytest.mark.parametrize("name", sorted(TOTALS))
+def test_whatever_stands_in_a_field_a_document_is_rated_or_refused_in_words(name: str) -> None:
+    for path in places(example(name)):
+        for odd in ODD:
+            document: Any = example(name)
+            holder = document
+            for key in path[:-1]:
+                holder = holder[key]
+            holder[path[-1]] = odd
+            try:
+                _answer(json.dumps(document).encode(), name)
+            except WrongDocument as refused:
+                for wrong in refused.wrong:
+                    assert "validation error" not in wrong.reason, (path, odd)
+                    assert wrong.fix, (path, odd)
 
 
 def test_a_document_is_at_most_8_mib(rate: Any) -> None:

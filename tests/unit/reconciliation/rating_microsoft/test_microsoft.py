@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.events.contracts import RefundRule
+from shared.reconciliation.rating import Position, cancel_lines, change_lines
 from shared.reconciliation.rating.microsoft import (
     CHARGE_TYPES,
     Consumed,
@@ -23,6 +25,7 @@ from shared.reconciliation.rating.microsoft import (
     licence_terms,
     pretax,
 )
+from shared.reconciliation.rating.model import Component, Part
 
 D = Decimal
 
@@ -129,3 +132,30 @@ def test_refund_windows_are_terms() -> None:
     assert licence_terms("legacy", D("9.60")).change == "replace"
     assert licence_terms("one_time", D("9.60"), refund=()).refund == ()
     assert (new.billing, new.proration) == ("advance", "daily")
+
+
+CYCLE = Part(date(2026, 5, 14), date(2026, 6, 14), date(2026, 5, 14), date(2026, 6, 14))
+
+
+@pytest.mark.parametrize(("rounding", "amount"), [({}, "21.36"), ({"rounding": {}}, "21.37")])
+def test_added_seats_pay_the_rest_of_the_cycle_by_days(rounding: dict[str, Any], amount: str) -> None:
+    terms = licence_terms("new_commerce", D("9.60"), **rounding)
+    old, new = Position(D(10), D("9.60")), Position(D(13), D("9.60"))
+    (line,) = change_lines(terms, "EUR", "UTC", CYCLE, date(2026, 5, 22), old, new)
+    assert (line.quantity, line.amount) == (D(3), D(amount))
+
+
+@pytest.mark.parametrize(
+    ("preset", "day", "credit"),
+    [
+        ("new_commerce", date(2026, 5, 20), "-77.40"),  # 10 x round(9.60 x 25/31)
+        ("new_commerce", date(2026, 5, 21), None),  # the eighth day: the seats stay
+        ("legacy", date(2026, 6, 12), "-96.00"),
+        ("one_time", date(2026, 6, 13), None),
+    ],
+)
+def test_what_a_cancellation_gives_back_depends_on_its_day(preset: Any, day: date, credit: str | None) -> None:
+    terms = licence_terms(preset, D("9.60"))
+    paid = Component("usage", D("9.60"), D(10), D("96.00"), CYCLE.start, CYCLE.end)
+    lines = cancel_lines(terms, "EUR", "UTC", CYCLE, day, CYCLE.start, [paid])
+    assert [line.amount for line in lines] == ([] if credit is None else [D(credit)])

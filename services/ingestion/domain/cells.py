@@ -44,6 +44,7 @@ _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _YES = frozenset({"true", "yes", "y", "1"})
 _NO = frozenset({"false", "no", "n", "0"})
 _DIGITS_MAX = 60
+_NO_DECIMAL = "is not a decimal"
 _MINUTE_DECIMALS = 18
 _EXACT = Context(prec=_DIGITS_MAX)
 _YEARS = range(1970, 2200)
@@ -194,7 +195,9 @@ def _hours(text: str, notation: Notation) -> Decimal:
         return round_to(Fraction(seconds, 60), _MINUTE_DECIMALS, "down").normalize(_EXACT)
     try:
         return _EXACT.multiply(_decimal(text, notation), Decimal(60))
-    except BadCell:
+    except BadCell as bad:
+        if bad.reason != _NO_DECIMAL:
+            raise
         raise BadCell("is not a duration", "write hours, as 1.25 or as 1:15") from None
 
 

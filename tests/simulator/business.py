@@ -228,6 +228,8 @@ class Service:
     """The invoice's lines, where they are not the one of ``invoiced`` and ``invoice_price``."""
     charged: tuple[Decimal, Decimal] | None = None
     """(quantity, cost of one) on the vendor's bill, where they are not what was used at the agreed cost."""
+    category: str = ""
+    """Of the vendor's charge."""
     work: list[Work] = field(default_factory=list)
 
     def measured(self, days: dict[date, Decimal]) -> Decimal:

@@ -5,6 +5,7 @@ To add one: write a ``_<kind>`` function below and name it in ``KINDS``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from random import Random
@@ -275,12 +276,14 @@ def _cost_mismatch(msp: Msp, client: Client, rng: Random) -> None:
     quantity, cost = service.measured(service.closed), service.product.cost
     service.charged = (quantity, cost + Decimal("0.25"))
     amount = cents(quantity * (cost + Decimal("0.25"))) - cents(quantity * cost)
-    client.truths.append(_truth("COST_MISMATCH", "vendor_owes_us", client, service, msp.closed, amount))
+    source = service.product.source or ""
+    truth = _truth("COST_MISMATCH", "vendor_owes_us", client, service, msp.closed, amount)
+    client.truths.append(replace(truth, account=client.account(source), sku=service.product.sku))
 
 
 def _assigned_ne_purchased(msp: Msp, client: Client, rng: Random) -> None:
     service = client.services[0]
-    service.charged = (service.measured(service.closed) + 4, service.product.cost)
+    service.charged, service.category = (service.measured(service.closed) + 4, service.product.cost), "Purchase"
     amount = cents(4 * service.product.cost)
     client.truths.append(_truth("ASSIGNED_NE_PURCHASED", "vendor_owes_us", client, service, msp.closed, amount))
 
@@ -317,6 +320,7 @@ def _rounding(msp: Msp, client: Client, rng: Random) -> None:
 def _late_usage(msp: Msp, client: Client, rng: Random) -> None:
     total, more = _some(rng), Decimal(rng.randint(20, 60))
     service = _messages(msp, client, total, Posted(total, Decimal("0.50")))
+    service.charged = (total + more, service.product.cost)
     client.late.append((service.product, msp.closed.start + timedelta(days=3), more))
     amount = cents(more * service.price)
     client.truths.append(_truth("LATE_USAGE", "client_owes_us", client, service, msp.closed, amount))
@@ -325,6 +329,7 @@ def _late_usage(msp: Msp, client: Client, rng: Random) -> None:
 def _restated(msp: Msp, client: Client, rng: Random) -> None:
     total, less = _some(rng), Decimal(rng.randint(20, 60))
     service = _messages(msp, client, total, Posted(total, Decimal("0.50")))
+    service.charged = (total - less, service.product.cost)
     client.late.append((service.product, msp.closed.start, total - less))
     amount = cents(less * service.price)
     client.truths.append(_truth("RESTATED", "we_owe_client", client, service, msp.closed, amount))

@@ -235,7 +235,7 @@ class Msp:
         """The vendor's bill of the closed month: only what nobody is mapped to has a figure that the truth names."""
         number = 0
         for client in self.clients:
-            for account, sku, quantity, cost in self._charges(client, source):
+            for account, sku, quantity, cost, category in self._charges(client, source):
                 number += 1
                 yield {
                     "issuer": source,
@@ -250,16 +250,17 @@ class Msp:
                     "unit_price": text(cost),
                     "billed_cost": text(cents(quantity * cost)),
                     "currency": CURRENCY,
+                    "category": category,
                 }
 
-    def _charges(self, client: Client, source: str) -> Iterator[tuple[str, str, Decimal, Decimal]]:
+    def _charges(self, client: Client, source: str) -> Iterator[tuple[str, str, Decimal, Decimal, str]]:
         for service in client.services:
             if service.product.source == source and service.closed:
                 quantity, cost = service.charged or (service.measured(service.closed), service.product.cost)
-                yield client.account(source), service.product.sku, quantity, cost
+                yield client.account(source), service.product.sku, quantity, cost, service.category
         for extra_source, account, sku in client.extra.values():
             if extra_source == source:
-                yield account, sku, Decimal(7), PRODUCTS["edr"].cost
+                yield account, sku, Decimal(7), PRODUCTS["edr"].cost, ""
 
     def usage(
         self, source: str, *, repeat: float = 0.02, late: float = 0.03, restate: float = 0.01
@@ -320,7 +321,7 @@ class Msp:
         return {
             "specversion": "1.0",
             "id": f"{account}/{sku}/{day.isoformat()}",
-            "source": product.source,
+            "source": client.silent if product.id == "vault" else product.source,
             "type": "usage.metered.v1",
             "time": utc(at),
             "assertedat": utc(at + timedelta(minutes=30)),

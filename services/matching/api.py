@@ -28,7 +28,7 @@ _MONTH = re.compile(r"(?!0000)(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 router = APIRouter()
 
 
-async def _found(request: Request) -> Found:
+async def found_by(request: Request) -> Found:
     return Found(request.app.state.pool)
 
 
@@ -41,20 +41,43 @@ async def discrepancies(
     cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
     who: Principal = Depends(operator),
-    found: Found = Depends(_found),
+    found: Found = Depends(found_by),
 ) -> Response:
     """What has come apart, the largest amounts first. ``meta`` says over how many comparisons the list speaks."""
-    after = None if cursor is None else _parse(cursor, lambda size, stream: (Decimal(size), UUID(stream)))
+    after = None if cursor is None else parse_cursor(cursor, lambda size, stream: (Decimal(size), UUID(stream)))
     rows, sums = await found.discrepancies(
-        who.tenant, state=state, code=code, client=_text(client, "client"), least=least, after=after, limit=limit
+        who.tenant, state=state, code=code, client=text_of(client, "client"), least=least, after=after, limit=limit
     )
     last = rows[-1] if len(rows) == limit else None
-    more = None if last is None else _cursor(decimal_text(last["size"]), last["stream"].hex)
-    return _json({"data": [_discrepancy(row) for row in rows], "meta": _meta(rows, sums, more)})
+    more = None if last is None else cursor_of(decimal_text(last["size"]), last["stream"].hex)
+    return json_answer({"data": [_discrepancy(row) for row in rows], "meta": _meta(rows, sums, more)})
+
+
+@router.get("/v1/discrepancies/sums")
+async def discrepancy_sums(
+    by: Literal["client", "code", "direction", "standing"] = "direction",
+    client: str | None = None,
+    period: str | None = Query(default=None, description="A month, as 2026-10."),
+    cursor: str | None = None,
+    limit: int = Query(default=100, ge=1, le=500),
+    who: Principal = Depends(operator),
+    found: Found = Depends(found_by),
+) -> Response:
+    """What the open discrepancies come to: owed (it stands on a document), at risk (the next one will repeat it), lost.
+    By direction, never netted, and by currency, never added up."""
+    after = None if cursor is None else parse_cursor(cursor, _three)
+    rows = await found.money(
+        who.tenant, by, client=text_of(client, "client"), month=month_given(period), after=after, limit=limit
+    )
+    last = rows[-1] if len(rows) == limit else None
+    more = None if last is None else cursor_of(last["value"], last["direction"], last["currency"])
+    return json_answer({"data": [_money(by, row) for row in rows], "meta": {"by": by, "next": more}})
 
 
 @router.get("/v1/discrepancies/{discrepancy}")
-async def discrepancy(discrepancy: str, who: Principal = Depends(operator), found: Found = Depends(_found)) -> Response:
+async def discrepancy(
+    discrepancy: str, who: Principal = Depends(operator), found: Found = Depends(found_by)
+) -> Response:
     """One, by its id or as much of its beginning as is unique: what holds, what it was drawn from, its history."""
     if not _ID.fullmatch(discrepancy):
         raise Problem(
@@ -76,10 +99,12 @@ async def discrepancy(discrepancy: str, who: Principal = Depends(operator), foun
         raise Problem(409, "Not unique", f"More than one id begins with {discrepancy}.", fix="Give more digits.")
     history = await found.history(who.tenant, rows[0]["stream"])
     records = [(stored, orjson.loads(stored.body)) for stored in history]
-    return _json(
+    return json_answer(
         {
             "data": _discrepancy(rows[0])
             | {
+                # What the basis gives: the body above may have grown since, in what makes no record.
+                "recorded": records[-1][1]["data"]["body"] if records else None,
                 "basis": records[-1][1]["data"]["basis"] if records else None,
                 "history": [_step(stored, record) for stored, record in records],
             }
@@ -95,22 +120,26 @@ async def groups(
     cursor: str | None = None,
     limit: int = Query(default=100, ge=1, le=500),
     who: Principal = Depends(operator),
-    found: Found = Depends(_found),
+    found: Found = Depends(found_by),
 ) -> Response:
     """What was compared, month by month, and what each group waits for. Product ``*`` is the client's own level."""
-    after = None if cursor is None else _parse(cursor, lambda one, month, item: (one, date.fromisoformat(month), item))
+    after = (
+        None
+        if cursor is None
+        else parse_cursor(cursor, lambda one, month, item: (one, date.fromisoformat(month), item))
+    )
     rows, sums = await found.groups(
-        who.tenant, state=state, client=_text(client, "client"), month=_month(period), after=after, limit=limit
+        who.tenant, state=state, client=text_of(client, "client"), month=month_given(period), after=after, limit=limit
     )
     last = rows[-1] if len(rows) == limit else None
-    more = None if last is None else _cursor(last["owner"], str(last["month"]), last["item"])
-    return _json({"data": [_group(row) for row in rows], "meta": _meta(rows, sums, more)})
+    more = None if last is None else cursor_of(last["owner"], str(last["month"]), last["item"])
+    return json_answer({"data": [_group(row) for row in rows], "meta": _meta(rows, sums, more)})
 
 
 @router.get("/health/live")
 async def live() -> Response:
     """The process is up."""
-    return _json({"live": True})
+    return json_answer({"live": True})
 
 
 @router.get("/health/ready")
@@ -125,7 +154,7 @@ async def ready(request: Request) -> Response:
     messaging, workers = app.messaging.state(), app.workers.state()
     good = bool(database and messaging["ready"] and workers["ready"])
     body = {"ready": good, "database": database, "due": app.workers.due, "workers": workers, "messaging": messaging}
-    return _json(body, 200 if good else 503)
+    return json_answer(body, 200 if good else 503)
 
 
 # --- shapes --------------------------------------------------------------------------------------------------------
@@ -136,6 +165,18 @@ def _discrepancy(row: Any) -> dict[str, Any]:
         "version": row["version"],
         "reopened": row["reopened"],
         "body": orjson.Fragment(row["body"]),
+    }
+
+
+def _money(by: str, row: Any) -> dict[str, Any]:
+    names = ("owed", "at_risk", "lost", "unplaced")
+    return {
+        by: row["value"] or None,
+        "direction": row["direction"],
+        "currency": row["currency"] or None,
+        **{name: decimal_text(row[name]) for name in names},
+        "count": row["n"],
+        "without_amount": row["unknown"],
     }
 
 
@@ -156,14 +197,14 @@ def _group(row: Any) -> dict[str, Any]:
         "period": {"from": month.start, "to": month.end},
         "product": row["item"],
         "state": row["state"],
-        **{name: _amount(row[name]) for name in ("expected", "billed", "explained", "broken")},
+        **{name: amount_or_none(row[name]) for name in ("expected", "billed", "explained", "pending", "broken")},
         "explained_by": row["explained_by"],
         "currency": row["currency"],
         "waiting": orjson.Fragment(row["waiting"]),
     }
 
 
-def _amount(value: Decimal | None) -> str | None:
+def amount_or_none(value: Decimal | None) -> str | None:
     return None if value is None else decimal_text(value)
 
 
@@ -175,24 +216,28 @@ def _meta(rows: Any, sums: Sums, more: str | None) -> dict[str, Any]:
     return meta
 
 
-def _text(value: str | None, field: str) -> str | None:
+def text_of(value: str | None, field: str) -> str | None:
     if value is not None and "\x00" in value:
         raise Problem(422, "Invalid request", f"{field}: holds a NUL character", field=field)
     return value
 
 
-def _month(period: str | None) -> date | None:
+def month_given(period: str | None) -> date | None:
     match = None if period is None else _MONTH.fullmatch(period)
     if period is not None and match is None:
         raise Problem(422, "Invalid request", "period: not a month, such as 2026-10", field="period")
     return None if match is None else date(int(match[1]), int(match[2]), 1)
 
 
-def _cursor(*parts: str) -> str:
+def cursor_of(*parts: str) -> str:
     return urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 
-def _parse(cursor: str, of: Any) -> Any:
+def _three(value: str, direction: str, currency: str) -> tuple[str, str, str]:
+    return value, direction, currency
+
+
+def parse_cursor(cursor: str, of: Any) -> Any:
     try:
         parts = orjson.loads(urlsafe_b64decode(cursor))
         if not isinstance(parts, list) or any(not isinstance(part, str) or "\x00" in part for part in parts):
@@ -204,5 +249,5 @@ def _parse(cursor: str, of: Any) -> Any:
         ) from error
 
 
-def _json(body: Any, status: int = 200) -> Response:
+def json_answer(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")

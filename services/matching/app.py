@@ -9,9 +9,11 @@ from random import SystemRandom
 
 from fastapi import FastAPI
 
-from services.matching.api import router
+from services.matching import api, statements_api
 from services.matching.fold import consumer
+from services.matching.preview import Preview
 from services.matching.settings import MatchingSettings
+from services.matching.statements import Statements
 from services.matching.workers import Workers
 from shared.access.principal import Access, read_secrets
 from shared.eventlog.checks import check_settings, keep_room
@@ -19,23 +21,27 @@ from shared.messaging.runner import Messaging
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.database import BY_KEY, open_pool
 from shared.runtime.http import install
+from shared.vault.documents import Documents
+from shared.vault.keys import Master
 
 
 @asynccontextmanager
 async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> AsyncIterator[None]:
     """The service, from its start to its end. Requests reach the ``_api`` pool only: what the routes need is put into
-    ``app.state``, and the ``_work`` pool is not among it."""
+    ``app.state``, and the ``_work`` pools are not among it. Two doors hold one: they draw for the tenant that they are
+    told, and answer what was drawn."""
     async with AsyncExitStack() as stack:
-        secrets = read_secrets(settings.secrets_dir)
+        secrets, master = read_secrets(settings.secrets_dir), Master.load(settings.secrets_dir)
         pool = await open_pool(settings.api_database_url.get_secret_value(), name="matching-api")
         stack.push_async_callback(pool.close)
         work = await open_pool(settings.work_database_url.get_secret_value(), name="matching-work")
         stack.push_async_callback(work.close)
-        # A comparer holds two connections; were there fewer, all of them could wait for their second one.
+        # A comparer holds two connections; were there fewer, all of them could wait for their second one. A door holds
+        # one at a time.
         keyed = await open_pool(
             settings.work_database_url.get_secret_value(),
             name="matching-draw",
-            size=2 * settings.comparers + settings.resolvers + 4,
+            size=2 * settings.comparers + settings.resolvers + 8,
             settings=BY_KEY,
         )
         stack.push_async_callback(keyed.close)
@@ -62,7 +68,9 @@ async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> Asy
         room = asyncio.create_task(keep_room(work, clock), name="room")
         stack.callback(room.cancel)
         app.state.pool, app.state.messaging, app.state.workers = pool, messaging, workers
-        app.state.access = Access(pool, secrets, clock)
+        app.state.access, app.state.documents = Access(pool, secrets, clock), Documents(master)
+        app.state.statements = Statements(keyed, Documents(master), clock, messaging.waker("statements"))
+        app.state.preview = Preview(keyed, clock)
         yield
 
 
@@ -76,5 +84,6 @@ def build_app(settings: MatchingSettings, clock: Clock | None = None) -> FastAPI
 
     app = FastAPI(title="Plumbline matching", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     install(app)
-    app.include_router(router)
+    for room in (api, statements_api):
+        app.include_router(room.router)
     return app

@@ -273,7 +273,7 @@ def decide_close(
 _STREAM = """
 SELECT r.body FROM log.stream s JOIN log.record r USING (topic, partition, position)
  WHERE s.topic = 'statements' AND s.stream = $1 AND r.topic = 'statements' ORDER BY s.version"""
-_FORGET_CLOSED = "DELETE FROM matching.closed_group WHERE tenant = $1 AND month = $2 AND owner = $3"
+_FORGET_CLOSED = "DELETE FROM matching.closed_group WHERE tenant = $1 AND owner = $2 AND month = $3"
 _KEEP_CLOSED = """
 INSERT INTO matching.closed_group (tenant, owner, month, item, currency, expected, billed, quantity, record)
 SELECT $1, $2, $3, * FROM unnest($4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::text[])"""

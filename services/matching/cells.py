@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.kernel.periods import month_of
-from shared.reconciliation.facts import Cell
-from shared.reconciliation.views import opening
+from shared.reconciliation.facts import Cell, Rank
+from shared.reconciliation.views import is_commitment, opening
 
 _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS stage_cell (
@@ -58,6 +58,15 @@ def row(cell: Cell, cause: str) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def cell_of(tenant: str, row: Sequence[Any]) -> Cell:
+    """A cell from the nine columns kind, key, rank_at, rank_run, rank_content, value, source, record_type, record."""
+    kind, key, rank_at, rank_run, rank_content, value, source, record_type, record = row[:9]
+    rank = Rank(rank_at, rank_run, rank_content)
+    return Cell(
+        kind, tenant, tuple(key), rank, None if value is None else orjson.loads(value), source, record_type, record
+    )
+
+
 async def merge(tx: Any, rows: Sequence[tuple[Any, ...]]) -> None:
     """Fold staged rows; what moved is due when this returns."""
     await tx.execute(_STAGE)
@@ -71,6 +80,8 @@ async def merge(tx: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         by_kind.setdefault(cell.kind, []).append(cell)
     await _keep_documents(tx, by_kind)
     await _keep_routes(tx, by_kind.get("mapping", ()))
+    await _keep_components(tx, by_kind.get("product", ()))
+    await _keep_bills(tx, by_kind.get("vendor_bill_line", ()), dues)
     await _keep_calendar(tx, by_kind.get("calendar", ()), dues)
     for kind, cells in by_kind.items():
         for cell in cells:
@@ -114,13 +125,19 @@ class Dues:
 def _due_of(kind: str, cell: Moved, dues: Dues) -> None:
     value, before = cell.value or {}, cell.before or {}
     match kind:
-        case "client" | "product":
+        case "client":
             dues.add(cell.tenant, kind, [cell.key[1]], cell.cause)
+        case "product":
+            # What a bundle was made of is named here: nothing else remembers it.
+            parts = {part for one in (value, before) if one for part in one["components"]}
+            dues.add(cell.tenant, kind, [cell.key[1], *sorted(parts)], cell.cause)
         case "contract_line":
-            # The old value's owner is named here: nothing else remembers it.
-            owners = {(one["client"], one["product"]) for one in (value, before) if one}
-            for client, product in sorted(owners):
-                dues.add(cell.tenant, kind, [*cell.key, client, product], cell.cause)
+            # So is whose the line was, how long its periods were, and whether it was a commitment over others.
+            said = [one for one in (value, before) if one]
+            far = str(max(longest(one) for one in said))
+            held = "commitment" if any(is_commitment(one) for one in said) else ""
+            for client, product in sorted({(one["client"], one["product"]) for one in said}):
+                dues.add(cell.tenant, kind, [*cell.key, client, product, far, held], cell.cause)
         case "invoice":
             dues.add(cell.tenant, "document", cell.key[:2], cell.cause)
             if before and any(before[name] != value[name] for name in ("client", "period_from", "period_to")):
@@ -133,13 +150,33 @@ def _due_of(kind: str, cell: Moved, dues: Dues) -> None:
                 if one:
                     dues.add(cell.tenant, "identifier", ["account", cell.key[0], one["account"]], cell.cause)
                     dues.add(cell.tenant, "identifier", ["sku", cell.key[0], one["sku"]], cell.cause)
+                    charge = [cell.key[0], one["account"], one["sku"], one["charge_from"]]
+                    dues.add(cell.tenant, "charge", charge, cell.cause)
+        case "time_entry":
+            for one in (value, before):
+                if one:
+                    worked = [one["client"], one["product"], one["worked_on"]]
+                    dues.add(cell.tenant, kind, worked, cell.cause)
         case "mapping":
             dues.add(cell.tenant, "mapping", cell.key, cell.cause)
         case "feed":
             span = (datetime.fromisoformat(value["covers_from"]), datetime.fromisoformat(value["covers_to"]))
-            dues.add(cell.tenant, "feed", [cell.key[0]], cell.cause, span)
+            dues.add(cell.tenant, "feed", cell.key[:2], cell.cause, span)
+        case "feed_missed":
+            dues.add(cell.tenant, kind, cell.key, cell.cause)
+        case "statement_group":
+            dues.add(cell.tenant, kind, [cell.key[0], cell.key[1], cell.key[3]], cell.cause)
         case "setting":
             dues.add(cell.tenant, "tenant", [], cell.cause)
+
+
+_UNIT_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
+
+
+def longest(line: Mapping[str, Any]) -> int:
+    """Days of the longest billing period that a version of a contract line may have; 0: a month of the calendar's."""
+    period = (line["terms"] or {}).get("period")
+    return 0 if period is None else _UNIT_DAYS[period.get("unit", "month")] * int(period.get("count", 1))
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
@@ -236,6 +273,48 @@ async def _keep_routes(tx: Any, mappings: Sequence[Moved]) -> None:
     ]
     if targets:
         await tx.execute(_OPEN_ROUTES, *zip(*targets, strict=True))
+
+
+# --- bundles -----------------------------------------------------------------------------------------------------
+_DROP_COMPONENTS = """
+DELETE FROM matching.component c USING unnest($1::text[], $2::text[], $3::text[]) AS p(tenant, source, product)
+ WHERE (c.tenant, c.product, c.source) = (p.tenant, p.product, p.source)"""
+_ADD_COMPONENTS = """
+INSERT INTO matching.component (tenant, source, product, part)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING"""
+
+
+async def _keep_components(tx: Any, products: Sequence[Moved]) -> None:
+    """All that one source says of a product comes through one partition."""
+    was = [one for one in products if (one.before or {}).get("components")]
+    if was:
+        await tx.execute(_DROP_COMPONENTS, *zip(*((one.tenant, *one.key) for one in was), strict=True))
+    parts = [(one.tenant, *one.key, part) for one in products for part in (one.value or {})["components"]]
+    if parts:
+        await tx.execute(_ADD_COMPONENTS, *zip(*parts, strict=True))
+
+
+# --- vendors' bills ----------------------------------------------------------------------------------------------
+_KEEP_BILLS = """
+INSERT INTO matching.bill AS b (tenant, source, issuer, bill, newest)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[])
+ON CONFLICT (tenant, source, issuer, bill) DO UPDATE SET newest = excluded.newest WHERE b.newest < excluded.newest
+RETURNING new.tenant, new.source, new.issuer, new.bill, old.newest"""
+
+
+async def _keep_bills(tx: Any, lines: Sequence[Moved], dues: Dues) -> None:
+    """With the first line of a newer version all the lines of the older ones no longer count."""
+    newest: dict[tuple[str, ...], int] = {}
+    causes: dict[tuple[str, ...], str] = {}
+    for line in lines:
+        bill = (line.tenant, *line.key[:3])
+        newest[bill] = max(newest.get(bill, 0), (line.value or {})["version"])
+        causes[bill] = line.cause
+    if newest:
+        rows = [(*bill, version) for bill, version in newest.items()]
+        for *risen, before in await tx.fetch(_KEEP_BILLS, *zip(*rows, strict=True)):
+            if before is not None:
+                dues.add(risen[0], "bill", risen[1:], causes[tuple(risen)])
 
 
 # --- the calendar ------------------------------------------------------------------------------------------------

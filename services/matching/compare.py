@@ -130,15 +130,25 @@ class Comparer:
                 verdicts = {key: None if inputs is None else draw_unmapped(inputs) for key, inputs in found.items()}
                 names = {key: inputs.name for key, inputs in found.items() if inputs is not None}
                 return Drawn(unit, snapshot, causes, verdicts, b.rows, names=names)
+            level = unit in causes
             wanted = [key.item for key in causes if key.level == "product"]
-            month = await read_month(b, snapshot, unit.owner, unit.month, wanted)
-            products = sorted(month.known_products.union(wanted)) if month.unanswered else wanted
-            verdicts = await _draw_products(unit, month, products)
+            month = await read_month(b, snapshot, unit.owner, unit.month, wanted, level=level)
+            verdicts = await _draw_groups(unit, month, month.items)
             absent = [key.item for key, verdict in verdicts.items() if verdict and rests_on_absence(verdict)]
             if absent:
                 await read_hiding(b, month, absent)
-                verdicts |= await _draw_products(unit, month, absent)
-        return Drawn(unit, snapshot, causes, verdicts, b.rows, month)
+                verdicts |= await _draw_groups(unit, month, absent)
+        return Drawn(unit, snapshot, _by_group(causes, month), verdicts, b.rows, month)
+
+
+def _by_group(causes: Mapping[Key, str], month: Month) -> dict[Key, str]:
+    """The cause of each group: of its products' the one that was recorded last."""
+    found = dict(causes)
+    for key, cause in causes.items():
+        group = key._replace(item=month.members(key.item)[0])
+        if key.level == "product" and (group not in found or cause_order(found[group]) < cause_order(cause)):
+            found[group] = cause
+    return found
 
 
 class CannotDraw(Exception):
@@ -183,17 +193,17 @@ async def _put_off(a: Any, unit: Key) -> None:
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------
-async def _draw_products(unit: Key, month: Month, products: Sequence[str]) -> dict[Key, Verdict | None]:
-    if len(products) < _IN_THREAD:
-        return _draw_all(unit, month, products)
-    return await asyncio.to_thread(_draw_all, unit, month, products)
+async def _draw_groups(unit: Key, month: Month, items: Sequence[str]) -> dict[Key, Verdict | None]:
+    if len(items) < _IN_THREAD:
+        return _draw_all(unit, month, items)
+    return await asyncio.to_thread(_draw_all, unit, month, items)
 
 
-def _draw_all(unit: Key, month: Month, products: Sequence[str]) -> dict[Key, Verdict | None]:
+def _draw_all(unit: Key, month: Month, items: Sequence[str]) -> dict[Key, Verdict | None]:
     verdicts: dict[Key, Verdict | None] = {}
-    for product in products:
-        inputs = month.group(product)
-        key = unit._replace(level="product", item=product)
+    for item in items:
+        inputs = month.group(item)
+        key = unit._replace(level="product", item=item)
         verdicts[key] = None if inputs is None else draw_group(inputs)
     return verdicts
 

@@ -6,7 +6,9 @@ Three things make the answers safe beside concurrent folds and draws:
   mapping is found even if account and sku were moved at the same moment;
 - ``matching.compare_key`` holds every group that was ever due, committed before it was drawn;
 - what only ``matching.drawn`` knows (groups that rest on absence, identifiers that are open) is read while no draw of
-  the tenant is under way (:data:`EXCLUSIVE`).
+  the tenant is under way (:data:`EXCLUSIVE`);
+- groups are marked by their products, each by itself: which of them bundles tie together is for the draw to say, by its
+  own snapshot, whatever bundle was recorded in the meantime (docs/decisions/0105).
 
 A group too many costs a draw that finds nothing; one too few would be wrong for ever. So every answer is generous.
 """
@@ -21,18 +23,23 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from services.matching.cells import cell_of, longest
 from shared.kernel.periods import Period, local_date, month_of
 from shared.reconciliation.client_level import LEVEL
-from shared.reconciliation.views import months_touched, opening, reach
+from shared.reconciliation.facts import Cell
+from shared.reconciliation.inputs import Client, LineVersion
+from shared.reconciliation.spans import homes
+from shared.reconciliation.views import line_versions, months_touched, opening, reach
 
 NO_MONTH = date.min
 """The month of an identifier's group, which has none (``-infinity`` in SQL)."""
-_DAY = timedelta(days=1)
+_DAY, _YEAR = timedelta(days=1), timedelta(days=366)
 
 
 class Key(NamedTuple):
-    """One group. Its level is ``product`` (owner: client, item: product), ``client`` (item ``*``), or ``account`` or
-    ``sku`` (owner: the vendor's source, item: its identifier)."""
+    """One group. Its level is ``product`` (owner: client, item: product; what is drawn bears the least product that a
+    bundle ties together), ``client`` (item ``*``), ``account`` or ``sku`` (owner: the vendor's source, item: its
+    identifier), or ``feed`` (owner: its source)."""
 
     tenant: str
     level: str
@@ -93,7 +100,7 @@ class Calendar(NamedTuple):
 
 EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('matching.draw/' || $1, 0))"
 SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('matching.draw/' || $1, 0))"
-_NEED_EXCLUSIVE = frozenset({"client", "feed", "mapping", "new_meter", "product"})
+_NEED_EXCLUSIVE = frozenset({"client", "feed", "feed_missed", "mapping", "new_meter", "product"})
 
 _CALENDAR = "SELECT as_of, first_day FROM matching.calendar WHERE tenant = $1"
 
@@ -137,9 +144,46 @@ class _Step:
 
     async def absent(self, clients: Mapping[str, str], products: Mapping[str, str]) -> None:
         """Groups of these clients or products whose verdict rests on the absence of usage."""
-        rows = await self.fetch(_RESTING, list(clients), list(products))
-        for owner, month, item in rows:
-            self.found.group(self.tenant, owner, month, item, clients.get(owner) or products[item])
+        causes = {tied: products[product] for product, tied in await self.tied(products)}
+        for owner, month, item in await self.fetch(_RESTING, list(clients), list(causes)):
+            self.found.group(self.tenant, owner, month, item, clients.get(owner) or causes[item])
+
+    async def tied(self, products: Iterable[str]) -> list[tuple[str, str]]:
+        """(product, one that a bundle may tie to it), itself among them."""
+        wanted = sorted(set(products))
+        return [(one, other) for one, other in await self.fetch(_TIED, wanted)] if wanted else []
+
+    async def supplied(self, sources: Iterable[str]) -> dict[str, set[str]]:
+        """Source -> the products that it has a sku of, and all that bundles tie to them."""
+        direct = await self.fetch(_SUPPLIED, sorted(set(sources)))
+        tied: dict[str, set[str]] = {}
+        for product, other in await self.tied(product for _, product in direct):
+            tied.setdefault(product, set()).add(other)
+        found: dict[str, set[str]] = {}
+        for source, product in direct:
+            found.setdefault(source, set()).update(tied[product])
+        return found
+
+    async def far(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], _Far]:
+        """(client, product) -> the lines of its group, where usage of a day may concern other months than its own."""
+        wanted = set(pairs)
+        clients = sorted({client for client, _ in wanted})
+        lines: dict[str, list[Cell]] = {}
+        for *columns, zone in await self.fetch(_FAR_LINES, clients):
+            cell = cell_of(self.tenant, columns)
+            lines.setdefault(zone, []).append(cell)
+        if not lines:
+            return {}
+        tied: dict[str, set[str]] = {}
+        for product, other in await self.tied(product for _, product in wanted):
+            tied.setdefault(product, set()).add(other)
+        found = {}
+        for client, product in wanted:
+            for zone, cells in lines.items():
+                versions = line_versions(cells, client, tied[product])
+                if versions:
+                    found[client, product] = _Far(Client(client, client, zone), versions)
+        return found
 
     async def open_identifiers(self, kind: str, cause: str) -> None:
         """Unmapped identifiers: who is known has changed, and with it who they may be."""
@@ -163,6 +207,32 @@ class _Step:
                 yield period.start
 
 
+class _Far(NamedTuple):
+    """Lines under which a day concerns more than its own month."""
+
+    client: Client
+    lines: tuple[LineVersion, ...]
+
+    def months(self, first: date, last: date, as_of: date | None) -> set[date]:
+        """First days of the months that usage or work from ``first`` to ``last`` (both included) concerns, at most a
+        year beyond it and the calendar."""
+        ahead = min(max(last, as_of or last), date.max - _YEAR) + _YEAR
+        days = Period(max(first, reach(last)), min(last, date.max - _DAY) + _DAY)
+        return {period.start for period in homes(self.lines, self.client, days) if period.start <= ahead}
+
+
+_TIED = "SELECT t.product, t.tied FROM matching.tied($1, $2::text[]) t"
+_FAR_LINES = """
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, m.zone
+  FROM (SELECT DISTINCT o.key[1] AS source, o.key[2] AS contract, o.key[3] AS line,
+               matching.zone_of($1, o.client) AS zone
+          FROM matching.cell o
+         WHERE o.tenant = $1 AND o.kind = 'contract_line' AND o.client = ANY ($2::text[])
+           AND matching.reaches_far(o.value)) m
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'contract_line'
+      AND v.key[1] = m.source AND v.key[2] = m.contract AND v.key[3] = m.line OFFSET 0) c"""
 _EXISTING = """
 SELECT k.level, k.owner, k.month, k.item FROM matching.compare_key k
  WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = ANY ($2::text[])"""
@@ -202,6 +272,7 @@ async def _meters(step: _Step, dues: Sequence[Due]) -> None:
         (n, due.meter, due.last_at) for n, due in enumerate(dues) if targets.get(due.meter, [("",)])[0][0] == "gauge"
     ]
     upto = dict(await step.fetch(_NEXT, *zip(*gauges, strict=True))) if gauges else {}
+    far = await step.far((client, product) for of in targets.values() for _, client, _, product in of)
     for n, due in enumerate(dues):
         for kind, client, zone, product in targets.get(due.meter, ()):
             assert due.first_at is not None
@@ -209,8 +280,12 @@ async def _meters(step: _Step, dues: Sequence[Due]) -> None:
             last = local_date(upto.get(n) or due.last_at, zone)
             if kind == "gauge" and upto[n] is None and step.calendar.as_of is not None:
                 last = max(last, step.calendar.as_of)
-            for period in months_touched(local_date(due.first_at, zone), last, last):
-                step.found.group(step.tenant, client, period.start, product, due.cause)
+            first = local_date(due.first_at, zone)
+            months = {period.start for period in months_touched(first, last, last)}
+            if (client, product) in far:
+                months |= far[client, product].months(first, last, step.calendar.as_of)
+            for month in months:
+                step.found.group(step.tenant, client, month, product, due.cause)
 
 
 # In some zone a UTC day's instants are of the day before or after.
@@ -227,12 +302,17 @@ async def _whole_meters(step: _Step, dues: Sequence[Due]) -> None:
     old = [meter for meter, (first, last) in spans.items() if first.date() < reach(last.date())]
     old_months: dict[Any, list[date]] = _pairs(await step.fetch(_OLD_MONTHS, old)) if old else {}
     pairs: dict[tuple[str, str], str] = {}
-    for meter, kind, client, zone, product in await step.fetch(_ROUTED, list(causes)):
+    routed = await step.fetch(_ROUTED, list(causes))
+    far = await step.far((client, product) for _, _, client, _, product in routed)
+    for meter, kind, client, zone, product in routed:
         pairs[client, product] = causes[meter]
         first, last = (local_date(at, zone) for at in spans[meter])
         if kind == "gauge" and step.calendar.as_of is not None:
             last = max(last, step.calendar.as_of)
-        for month in (*(period.start for period in months_touched(first, last, last)), *old_months.get(meter, ())):
+        months = {period.start for period in months_touched(first, last, last)}.union(old_months.get(meter, ()))
+        if (client, product) in far:
+            months |= far[client, product].months(first, last, step.calendar.as_of)
+        for month in months:
             step.found.group(step.tenant, client, month, product, causes[meter])
     for level, owner, month, item in await step.fetch(_EXISTING, list({client for client, _ in pairs})):
         if (owner, item) in pairs:
@@ -315,33 +395,113 @@ async def _mappings(step: _Step, dues: Sequence[Due]) -> None:
             step.found.later(step.tenant, "whole_meter", meter, (), due.cause)
             other = ("sku", source, sku) if kind == "account" else ("account", source, account)
             hiding[other] = due.cause
+        charged = _CHARGED.format("c.account" if kind == "account" else "c.sku")
+        for account, sku in await step.fetch(charged, source, key):
+            step.found.later(step.tenant, "charges", None, (source, account, sku), due.cause)
+        if kind == "sku":
+            for _, feed in await step.fetch(_MISSED, [source]):
+                step.found.later(step.tenant, "feed_missed", None, (source, feed), due.cause)
     await _hidden_under(step, hiding)
 
 
+# --- vendors' charges and time -----------------------------------------------------------------------------------
+_CHARGED = """
+SELECT DISTINCT c.account, c.sku FROM matching.cell c
+ WHERE c.tenant = $1 AND c.kind = 'vendor_bill_line' AND c.source = $2 AND {} = $3"""
+_CHARGE_TARGETS = """
+SELECT i.n, ra.target, matching.zone_of($1, ra.target), rs.target
+  FROM unnest($2::int[], $3::text[], $4::text[], $5::text[]) AS i(n, source, account, sku)
+  JOIN matching.route ra ON (ra.tenant, ra.kind, ra.source, ra.key) = ($1, 'account', i.source, i.account)
+  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', i.source, i.sku)"""
+_CHARGE_DAYS = """
+SELECT DISTINCT i.n, c.value ->> 'charge_from'
+  FROM unnest($2::int[], $3::text[], $4::text[], $5::text[]) AS i(n, source, account, sku)
+ CROSS JOIN LATERAL (
+   SELECT v.value FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'vendor_bill_line'
+      AND v.source = i.source AND v.account = i.account AND v.sku = i.sku OFFSET 0) c"""
+_BILLS = """
+SELECT DISTINCT i.n, c.source, c.account, c.sku
+  FROM unnest($2::int[], $3::text[], $4::text[], $5::text[]) AS i(n, source, issuer, bill)
+ CROSS JOIN LATERAL (
+   SELECT v.source, v.account, v.sku FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'vendor_bill_line'
+      AND v.key[1] = i.source AND v.key[2] = i.issuer AND v.key[3] = i.bill OFFSET 0) c"""
+
+
+async def _charge(step: _Step, dues: Sequence[Due]) -> None:
+    """A charge: its month, of whoever its account and its sku are or ever were."""
+    identifiers = [(n, *due.key[:3]) for n, due in enumerate(dues)]
+    for n, client, zone, product in await step.fetch(_CHARGE_TARGETS, *zip(*identifiers, strict=True)):
+        home = month_of(local_date(datetime.fromisoformat(dues[n].key[3]), zone))
+        step.found.group(step.tenant, client, home.start, product, dues[n].cause)
+
+
+async def _charges(step: _Step, dues: Sequence[Due]) -> None:
+    """All that a vendor ever charged for an account and a sku."""
+    identifiers = [(n, *due.key) for n, due in enumerate(dues)]
+    instants = _pairs(await step.fetch(_CHARGE_DAYS, *zip(*identifiers, strict=True)))
+    for n, client, zone, product in await step.fetch(_CHARGE_TARGETS, *zip(*identifiers, strict=True)):
+        for home in {month_of(local_date(datetime.fromisoformat(at), zone)) for at in instants.get(n, ())}:
+            step.found.group(step.tenant, client, home.start, product, dues[n].cause)
+
+
+async def _bills(step: _Step, dues: Sequence[Due]) -> None:
+    """A bill has a newer version: all the lines of its versions."""
+    bills = [(n, *due.key) for n, due in enumerate(dues)]
+    for n, *charged in await step.fetch(_BILLS, *zip(*bills, strict=True)):
+        step.found.later(step.tenant, "charges", None, charged, dues[n].cause)
+
+
+async def _time_entries(step: _Step, dues: Sequence[Due]) -> None:
+    far = await step.far((due.key[0], due.key[1]) for due in dues)
+    for due in dues:
+        client, product, day = due.key[0], due.key[1], date.fromisoformat(due.key[2])
+        months = {month_of(day).start}
+        if (client, product) in far:
+            months |= far[client, product].months(day, day, step.calendar.as_of)
+        for month in months:
+            step.found.group(step.tenant, client, month, product, due.cause)
+
+
 # --- contracts and documents -------------------------------------------------------------------------------------
-_OWNERS = """
-SELECT DISTINCT c.key[1], c.key[2], c.key[3], c.client, c.product FROM matching.cell c
-  JOIN unnest($2::text[], $3::text[], $4::text[]) AS l(source, contract, line)
-    ON (c.key[1], c.key[2], c.key[3]) = (l.source, l.contract, l.line)
- WHERE c.tenant = $1 AND c.kind = 'contract_line'"""
+_VERSIONS = """
+SELECT DISTINCT c.key[1], c.key[2], c.key[3], c.client, c.product, c.value #>> '{terms,period}'
+  FROM unnest($2::text[], $3::text[], $4::text[]) AS l(source, contract, line)
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'contract_line'
+      AND v.key[1] = l.source AND v.key[2] = l.contract AND v.key[3] = l.line OFFSET 0) c"""
 
 
 async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
-    """Terms from a day on: that month and the later ones, of whoever the line ever belonged to."""
+    """Terms from a day on: the months whose billing parts hold that day, and the later ones, of whoever the line ever
+    belonged to."""
     owners: dict[tuple[str, ...], set[tuple[str, str]]] = {}
-    for *line, client, product in await step.fetch(_OWNERS, *zip(*{due.key[:3] for due in dues}, strict=True)):
-        owners.setdefault(tuple(line), set()).add((client, product))
-    existing: dict[str, set[date]] = {}
+    longest_of: dict[tuple[str, ...], int] = {}
+    lines = {due.key[:3] for due in dues}
+    for *key, client, product, period in await step.fetch(_VERSIONS, *zip(*lines, strict=True)):
+        line = tuple(key)
+        owners.setdefault(line, set()).add((client, product))
+        far = longest({"terms": {"period": orjson.loads(period)}}) if period else 0
+        longest_of[line] = max(longest_of.get(line, 0), far)
+    existing: dict[str, list[Any]] = {}
     clients = {client for pairs in owners.values() for client, _ in pairs} | {due.key[4] for due in dues}
-    for _, owner, month, _ in await step.fetch(_EXISTING, list(clients)):
-        existing.setdefault(owner, set()).add(month)
+    for row in await step.fetch(_EXISTING, list(clients)):
+        existing.setdefault(row["owner"], []).append(row)
     for due in dues:
-        first = date.fromisoformat(due.key[3])
-        since = month_of(first).start
-        for client, product in owners.get(due.key[:3], set()) | {(due.key[4], due.key[5])}:
-            later = {month for month in existing.get(client, ()) if month >= since}
-            for month in later.union(step.since(first)):
-                step.found.group(step.tenant, client, month, product, due.cause)
+        line, first = due.key[:3], date.fromisoformat(due.key[3])
+        said, held = due.key[6:] or ("0", "")
+        back = min(max(int(said), longest_of.get(line, 0)), (first - date.min).days)
+        since = first - timedelta(days=back)
+        for client, product in owners.get(line, set()) | {(due.key[4], due.key[5])}:
+            later = {row["month"] for row in existing.get(client, ()) if row["month"] >= month_of(since).start}
+            months = later.union(step.since(since))
+            # A commitment over several lines is the level's, and takes invoice lines from whatever group they were in.
+            products = {product, LEVEL, *(row["item"] for row in existing.get(client, ()))} if held else {product}
+            for month in months:
+                for one in products:
+                    step.found.group(step.tenant, client, month, one, due.cause)
 
 
 _DOCUMENTS = """
@@ -425,14 +585,20 @@ async def _clients(step: _Step, dues: Sequence[Due]) -> None:
 
 
 _OF_PRODUCTS = """
-SELECT k.level, k.owner, k.month, k.item FROM matching.compare_key k
- WHERE k.tenant = $1 AND k.level = 'product' AND k.item = ANY ($2::text[])"""
+SELECT k.owner, k.month, k.item FROM matching.compare_key k
+ WHERE k.tenant = $1 AND k.level = 'product' AND k.item = ANY ($2::text[])
+UNION
+SELECT d.owner, d.month, d.item FROM matching.drawn d
+ WHERE d.tenant = $1 AND d.level = 'product' AND d.item = ANY ($2::text[])"""
 
 
 async def _products(step: _Step, dues: Sequence[Due]) -> None:
-    causes = {due.key[0]: due.cause for due in dues}
-    for level, owner, month, item in await step.fetch(_OF_PRODUCTS, list(causes)):
-        step.found.key(Key(step.tenant, level, owner, month, item), causes[item])
+    """Name, price, cost, or what it is a bundle of: the groups of all the products that it is or was tied to, each by
+    itself; the draw says which of them are one group now."""
+    named = {product: due.cause for due in dues for product in due.key}
+    causes = {tied: named[product] for product, tied in await step.tied(named)}
+    for owner, month, item in await step.fetch(_OF_PRODUCTS, list(causes)):
+        step.found.group(step.tenant, owner, month, item, causes[item])
     await step.open_identifiers("sku", dues[-1].cause)
 
 
@@ -464,25 +630,53 @@ async def _feeds(step: _Step, dues: Sequence[Due]) -> None:
     by_source: dict[str, list[Due]] = {}
     for due in dues:
         by_source.setdefault(due.key[0], []).append(due)
-    products = _pairs(await step.fetch(_SUPPLIED, list(by_source)))
+    products = await step.supplied(by_source)
     resting = await step.fetch(_RESTING, [], list({one for of_source in products.values() for one in of_source}))
+    far = await step.far((owner, item) for owner, _, item in resting)
     for source, spans in by_source.items():
         # A client's zone moves the edges by less than a day.
         first = min(due.first_at for due in spans if due.first_at).astimezone(UTC).date()
         last = max(due.last_at for due in spans if due.last_at).astimezone(UTC).date()
         first, last = max(first, date.min + _DAY) - _DAY, min(last, date.max - _DAY) + _DAY
-        supplied, cause = set(products.get(source, ())), spans[-1].cause
+        supplied, cause = products.get(source, set()), spans[-1].cause
         for owner, month, item in resting:
-            if item in supplied and month <= last and month_of(month).end >= first:
+            # Parts that begin in the month may end long after it.
+            met = month <= last and (month_of(month).end >= first or (owner, item) in far)
+            if item in supplied and met:
                 step.found.group(step.tenant, owner, month, item, cause)
         for owner, month, item in await step.fetch(_CARRIED, source, list(supplied), first, last):
             step.found.group(step.tenant, owner, month, item, cause)
+    missed = {(source, feed) for source, feed in await step.fetch(_MISSED, list(by_source))}
+    await _feeds_missed(step, [due for due in dues if due.key[:2] in missed])
+
+
+_MISSED = """
+SELECT c.key[1], c.key[2] FROM matching.cell c
+ WHERE c.tenant = $1 AND c.kind = 'feed_missed' AND c.source = ANY ($2::text[])"""
+
+
+async def _feeds_missed(step: _Step, dues: Sequence[Due]) -> None:
+    """A feed has fallen silent, or is heard again: itself, and every group that its source supplies."""
+    causes = {due.key[0]: due.cause for due in dues}
+    for due in dues:
+        step.found.key(Key(step.tenant, "feed", due.key[0], NO_MONTH, due.key[1]), due.cause)
+    for source, products in (await step.supplied(causes)).items():
+        for owner, month, item in await step.fetch(_OF_PRODUCTS, list(products)):
+            step.found.group(step.tenant, owner, month, item, causes[source])
+
+
+async def _groups_closed(step: _Step, dues: Sequence[Due]) -> None:
+    """What a group came to when its period was closed is what it is measured against from then on."""
+    for due in dues:
+        client, start, item = due.key
+        step.found.group(step.tenant, client, month_of(date.fromisoformat(start)).start, item, due.cause)
 
 
 _OWNERS_OF_GROUPS = "SELECT DISTINCT k.owner FROM matching.compare_key k WHERE k.tenant = $1 AND k.level = 'client'"
 _EVERY_CLIENT = """
 SELECT c.client FROM matching.cell c WHERE c.tenant = $1 AND c.kind = 'contract_line'
 UNION SELECT r.target FROM matching.route r WHERE r.tenant = $1 AND r.kind = 'account'
+UNION SELECT e.client FROM matching.cell e WHERE e.tenant = $1 AND e.kind = 'time_entry'
 UNION SELECT d.client FROM matching.document d WHERE d.tenant = $1 AND d.client IS NOT NULL"""
 
 
@@ -513,16 +707,16 @@ async def _begin(step: _Step, dues: Sequence[Due]) -> None:
 
 
 _STARTED = """
-SELECT DISTINCT c.client, c.product, c.key[4] FROM matching.cell c
+SELECT DISTINCT c.client, c.product, c.key[4], c.value #> '{terms,scope}' IS NOT NULL FROM matching.cell c
  WHERE c.tenant = $1 AND c.kind = 'contract_line' AND c.key[4] > $2 AND c.key[4] <= $3"""
 
 
 async def _days(step: _Step, dues: Sequence[Due]) -> None:
     """Days that have come: contract lines that begin on them."""
     for due in dues:
-        for client, product, since in await step.fetch(_STARTED, *due.key):
+        for client, product, since, held in await step.fetch(_STARTED, *due.key):
             month = month_of(date.fromisoformat(since)).start
-            step.found.group(step.tenant, client, month, product, due.cause)
+            step.found.group(step.tenant, client, month, LEVEL if held else product, due.cause)
 
 
 async def _client_groups(step: _Step, dues: Sequence[Due]) -> None:
@@ -576,12 +770,18 @@ _EXPANDERS: dict[str, Callable[[_Step, Sequence[Due]], Awaitable[None]]] = {
     "new_meter": _new_meters,
     "whole_meter": _whole_meters,
     "identifier": _identifiers,
+    "charge": _charge,
+    "charges": _charges,
+    "bill": _bills,
+    "time_entry": _time_entries,
     "mapping": _mappings,
     "contract_line": _contract_lines,
     "document": _documents,
     "client": _clients,
     "product": _products,
     "feed": _feeds,
+    "feed_missed": _feeds_missed,
+    "statement_group": _groups_closed,
     "tenant": _tenants,
     "begin": _begin,
     "months": _months,

@@ -26,7 +26,10 @@ from shared.reconciliation.facts import Fact, Slot, Unreadable, extract
 from shared.reconciliation.fold import meter_key, names_of
 
 CONSUMER = "matching.fold"
-TOPICS = ("catalog", "contracts", "feeds", "invoices", "mappings", "settings", "usage", "vendor-bills")
+TOPICS = (
+    "catalog", "contracts", "feeds", "invoices", "mappings", "settings", "statements", "time-entries", "usage",
+    "vendor-bills",
+)  # fmt: skip
 """What a verdict is a function of."""
 
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from services.matching.cells import cell_of
 from services.matching.expand import Key
 from services.matching.fold import CONSUMER, TOPICS
 from shared.events.discrepancies import Basis, Source
 from shared.kernel.periods import Period, bounds, local_date, month_of
-from shared.reconciliation import views
+from shared.reconciliation import spans, views
+from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.exact import exact
 from shared.reconciliation.facts import Cell, Rank
 from shared.reconciliation.inputs import (
@@ -28,14 +30,18 @@ from shared.reconciliation.inputs import (
     ClientInputs,
     GroupInputs,
     GroupTotal,
+    InvoiceLineFacts,
     InvoiceState,
+    LineVersion,
     Measured,
+    MissedFeed,
     Observation,
-    Settings,
+    Product,
     Unmapped,
     UnmappedInputs,
     VendorCost,
 )
+from shared.reconciliation.settings import Settings
 from shared.reconciliation.sides import is_overdue
 from shared.reconciliation.verdict import RULES
 
@@ -121,27 +127,30 @@ def _setting(tenant: str, key: Sequence[str], value: dict[str, Any] | None) -> C
     return Cell("setting", tenant, tuple(key), _NO_RANK, value, "", "", "")
 
 
-def _cell(tenant: str, row: Any) -> Cell:
-    """A cell from the nine columns that every query below begins with."""
-    kind, key, rank_at, rank_run, rank_content, value, source, record_type, record = row[:9]
-    rank = Rank(rank_at, rank_run, rank_content)
-    return Cell(
-        kind, tenant, tuple(key), rank, None if value is None else orjson.loads(value), source, record_type, record
-    )
-
-
 # --- a client's month --------------------------------------------------------------------------------------------
 # "LATERAL ... OFFSET 0" asks for one look into an index per row: the table holds cells of many kinds, and right after a
 # load its statistics know nothing of the new ones, so a plan of the database's own choice may read all for each row.
-# The client, and every version of the lines that were ever its (and these products').
+# The products that bundles may tie to some, and what is recorded of each.
+_PRODUCTS = """
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, t.tied
+  FROM (SELECT DISTINCT r.tied FROM matching.tied($1, $2::text[]) r) t
+  LEFT JOIN LATERAL (
+    SELECT * FROM matching.cell p
+     WHERE p.tenant = $1 AND p.kind = 'product' AND p.product = t.tied OFFSET 0) c ON true"""
+
+# The client, every version of the lines that were ever its (and these products'), and of its commitments.
 _CONTRACT = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM matching.cell c WHERE c.tenant = $1 AND c.kind = 'client' AND c.client = $2
 UNION ALL
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
-  FROM (SELECT DISTINCT o.key[1] AS source, o.key[2] AS contract, o.key[3] AS line FROM matching.cell o
+  FROM (SELECT o.key[1] AS source, o.key[2] AS contract, o.key[3] AS line FROM matching.cell o
          WHERE o.tenant = $1 AND o.kind = 'contract_line' AND o.client = $2
-           AND ($3::text[] IS NULL OR o.product = ANY ($3))) m
+           AND ($3::text[] IS NULL OR o.product = ANY ($3))
+        UNION
+        SELECT o.key[1], o.key[2], o.key[3] FROM matching.cell o
+         WHERE o.tenant = $1 AND o.kind = 'contract_line' AND o.client = $2
+           AND o.value #> '{terms,scope}' IS NOT NULL) m
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell v
     WHERE v.tenant = $1 AND v.kind = 'contract_line'
@@ -167,8 +176,7 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
    SELECT * FROM matching.cell h
     WHERE h.tenant = $1 AND h.kind = 'invoice' AND h.key = ARRAY[d.source, d.invoice, d.version::text] OFFSET 0) c
 UNION ALL
-SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
-       0, false
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, 0, false
   FROM concerned m
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell v
@@ -179,78 +187,127 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell l
     WHERE l.tenant = $1 AND l.kind = 'invoice_line'
-      AND l.key[1] = d.source AND l.key[2] = d.invoice AND l.key[3] = d.version OFFSET 0) c
- WHERE $5::text[] IS NULL OR c.product = ANY ($5)"""
+      AND l.key[1] = d.source AND l.key[2] = d.invoice AND l.key[3] = d.version
+      AND ($5::text[] IS NULL OR l.product = ANY ($5)) OFFSET 0) c"""
 
-# Counters are the sum of their whole UTC days, and of the slots of the days that the month's edges cut.
 _METERS = """
 SELECT m.meter, m.source, m.account, m.sku, m.name, m.kind, m.unit, rs.target AS product, ra.share, rs.share,
-       coalesce(c.total, p.total, 0) AS total, coalesce(c.n, p.n, 0)::bigint AS n, l.at AS last_at
+       l.at AS last_at
   FROM matching.route ra
-  JOIN matching.meter m ON (m.tenant, m.source, m.account) = ($1, ra.source, ra.key)
-  JOIN matching.route rs ON (rs.tenant, rs.kind, rs.source, rs.key) = ($1, 'sku', m.source, m.sku)
-  LEFT JOIN LATERAL (
-    SELECT sum(x.value) AS total, sum(x.n) AS n FROM (
-      SELECT t.value, t.n FROM matching.total t
-       WHERE m.kind = 'counter' AND t.meter = m.meter AND t.day >= $6 AND t.day < $7
-      UNION ALL
-      SELECT s.value, 1 FROM matching.slot s
-       WHERE m.kind = 'counter' AND s.meter = m.meter AND s.day = ANY ($8) AND s.at >= $4 AND s.at < $5) x) c ON true
-  LEFT JOIN LATERAL (
-    SELECT max(s.value) AS total, count(*) AS n FROM matching.slot s
-     WHERE m.kind = 'peak' AND s.meter = m.meter AND s.day BETWEEN ($4 AT TIME ZONE 'UTC')::date
-       AND ($5 AT TIME ZONE 'UTC')::date AND s.at >= $4 AND s.at < $5) p ON true
+  JOIN matching.route rs ON rs.tenant = $1 AND rs.kind = 'sku' AND rs.source = ra.source
+   AND ($3::text[] IS NULL OR rs.target = ANY ($3))
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.meter o
+    WHERE o.tenant = $1 AND o.source = ra.source AND o.account = ra.key AND o.sku = rs.key OFFSET 0) m
   LEFT JOIN LATERAL (
     SELECT s.at FROM matching.slot s WHERE m.kind = 'gauge' AND s.meter = m.meter
      ORDER BY s.day DESC, s.at DESC LIMIT 1) l ON true
- WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL AND rs.share IS NOT NULL
-   AND ($3::text[] IS NULL OR rs.target = ANY ($3))"""
-# A gauge stands, at the month's start, where its last instant before left it.
+ WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL AND rs.share IS NOT NULL"""
+# Counters are the sum of their whole UTC days, and of the slots of the days that a span's edges cut.
+_SUMS = """
+SELECT w.n, coalesce(c.total, p.total, 0) AS total, coalesce(c.n, p.n, 0)::bigint AS records
+  FROM unnest($1::int[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::date[], $7::date[])
+       AS w(n, meter, kind, start, upto, first, last)
+  LEFT JOIN LATERAL (
+    SELECT sum(x.value) AS total, sum(x.n) AS n FROM (
+      SELECT t.value, t.n FROM matching.total t
+       WHERE w.kind = 'counter' AND t.meter = w.meter AND t.day >= w.first AND t.day < w.last
+      UNION ALL
+      SELECT s.value, 1 FROM matching.slot s
+       WHERE w.kind = 'counter' AND s.meter = w.meter AND s.day IN (w.first - 1, w.last)
+         AND s.at >= w.start AND s.at < w.upto) x) c ON true
+  LEFT JOIN LATERAL (
+    SELECT max(s.value) AS total, count(*) AS n FROM matching.slot s
+     WHERE w.kind = 'peak' AND s.meter = w.meter AND s.day BETWEEN (w.start AT TIME ZONE 'UTC')::date
+       AND (w.upto AT TIME ZONE 'UTC')::date AND s.at >= w.start AND s.at < w.upto) p ON true"""
+# A gauge stands, at a span's start, where its last instant before left it. (Of counters: each event, led by nothing.)
 _OBSERVATIONS = """
-SELECT m.meter, s.at, s.until, s.value, s.record, s.record_type
-  FROM unnest($1::uuid[]) AS m(meter)
+SELECT w.n, s.at, s.until, s.value, s.record, s.record_type
+  FROM unnest($1::int[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+       AS w(n, meter, kind, start, upto)
  CROSS JOIN LATERAL (
    SELECT i.at, i.until, i.value, i.record, i.record_type FROM matching.slot i
-    WHERE i.meter = m.meter AND i.day BETWEEN ($2 AT TIME ZONE 'UTC')::date AND ($3 AT TIME ZONE 'UTC')::date
-      AND i.at >= $2 AND i.at < $3
+    WHERE i.meter = w.meter AND i.day BETWEEN (w.start AT TIME ZONE 'UTC')::date AND (w.upto AT TIME ZONE 'UTC')::date
+      AND i.at >= w.start AND i.at < w.upto
    UNION ALL
    SELECT b.at, b.until, b.value, b.record, b.record_type FROM matching.slot b
      JOIN (SELECT l.at, l.day FROM matching.slot l
-            WHERE l.meter = m.meter AND l.day <= ($2 AT TIME ZONE 'UTC')::date AND l.at < $2
+            WHERE w.kind = 'gauge' AND l.meter = w.meter AND l.day <= (w.start AT TIME ZONE 'UTC')::date
+              AND l.at < w.start
             ORDER BY l.day DESC, l.at DESC LIMIT 1) last ON (b.day, b.at) = (last.day, last.at)
-    WHERE b.meter = m.meter) s"""
+    WHERE b.meter = w.meter) s"""
 # The first twenty records by id; of a meter with very many, from the first twenty of each day.
 _SAMPLES = """
-SELECT m.meter, s.record, s.record_type
-  FROM unnest($1::uuid[], $4::boolean[]) AS m(meter, many)
+SELECT w.n, s.record, s.record_type
+  FROM unnest($1::int[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
+       AS w(n, meter, start, upto, many)
  CROSS JOIN LATERAL (
    SELECT x.record, x.record_type FROM (
      SELECT i.record, i.record_type FROM matching.slot i
-      WHERE NOT m.many AND i.meter = m.meter AND i.day BETWEEN ($2 AT TIME ZONE 'UTC')::date
-        AND ($3 AT TIME ZONE 'UTC')::date AND i.at >= $2 AND i.at < $3
+      WHERE NOT w.many AND i.meter = w.meter AND i.day BETWEEN (w.start AT TIME ZONE 'UTC')::date
+        AND (w.upto AT TIME ZONE 'UTC')::date AND i.at >= w.start AND i.at < w.upto
      UNION ALL
      SELECT f.record, f.record_type
-       FROM generate_series(0, ($3 AT TIME ZONE 'UTC')::date - ($2 AT TIME ZONE 'UTC')::date) AS g(n)
+       FROM generate_series(0, (w.upto AT TIME ZONE 'UTC')::date - (w.start AT TIME ZONE 'UTC')::date) AS g(n)
       CROSS JOIN LATERAL (
         SELECT i.record, i.record_type FROM matching.slot i
-         WHERE m.many AND i.meter = m.meter AND i.day = ($2 AT TIME ZONE 'UTC')::date + g.n AND i.at >= $2 AND i.at < $3
+         WHERE w.many AND i.meter = w.meter AND i.day = (w.start AT TIME ZONE 'UTC')::date + g.n
+           AND i.at >= w.start AND i.at < w.upto
          ORDER BY i.record COLLATE "C" LIMIT 20) f) x
     ORDER BY x.record COLLATE "C" LIMIT 20) s"""
 _MANY = 1_000
 
-# The products, the sources that supply them, and what these have declared complete of the month or up to its start.
-_SUPPLY = """
+# Vendors' charges by the day on which what they charge begins (a zone may move it by a day), of each bill's newest
+# version.
+_CHARGES = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
-       NULL AS target
+       rs.target AS product, ra.share, rs.share
+  FROM matching.route ra
+  JOIN matching.route rs ON rs.tenant = $1 AND rs.kind = 'sku' AND rs.source = ra.source
+   AND ($3::text[] IS NULL OR rs.target = ANY ($3))
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell v
+    WHERE v.tenant = $1 AND v.kind = 'vendor_bill_line' AND v.source = ra.source AND v.account = ra.key
+      AND v.sku = rs.key AND (v.value ->> 'charge_from') COLLATE "C" >= $4
+      AND (v.value ->> 'charge_from') COLLATE "C" < $5 OFFSET 0) c
+ CROSS JOIN LATERAL (
+   SELECT FROM matching.bill b
+    WHERE (b.tenant, b.source, b.issuer, b.bill) = ($1, c.key[1], c.key[2], c.key[3])
+      AND b.newest = (c.value ->> 'version')::int OFFSET 0) b
+ WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL AND rs.share IS NOT NULL"""
+_ENTRIES = """
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM matching.cell c
- WHERE c.tenant = $1 AND c.kind = 'product' AND c.product = ANY ($2)
-UNION ALL
-SELECT 'supply', ARRAY[r.source], c.rank_at, c.rank_run, c.rank_content, c.value, r.source, c.record_type,
-       c.record, r.target
+ WHERE c.tenant = $1 AND c.kind = 'time_entry' AND c.client = $2 AND ($3::text[] IS NULL OR c.product = ANY ($3))
+   AND (c.value ->> 'worked_on') COLLATE "C" >= $4 AND (c.value ->> 'worked_on') COLLATE "C" < $5"""
+_CLOSED = """
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
+  FROM matching.cell c
+ WHERE c.tenant = $1 AND c.kind = 'statement_group' AND c.key[1] = $2 AND c.key[2] = $3 AND c.key[3] = $4"""
+
+# The sources that supply the products, what these have declared complete of the spans at hand or up to their start,
+# and the runs of theirs that were missed, each with how far its feed has come since.
+_SUPPLY = """
+SELECT 'supply', ARRAY[r.source], c.rank_at, c.rank_run, c.rank_content, c.value, r.source, c.record_type, c.record,
+       r.target, NULL::bigint AS run, NULL::timestamptz AS until
   FROM matching.route r
-  LEFT JOIN matching.cell c ON c.tenant = $1 AND c.kind = 'feed' AND c.source = r.source
-   AND (c.value ->> 'covers_to')::timestamptz >= $3 AND (c.value ->> 'covers_from')::timestamptz < $4
- WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($2) AND r.share IS NOT NULL"""
+  LEFT JOIN LATERAL (
+    SELECT * FROM matching.cell f
+     WHERE f.tenant = $1 AND f.kind = 'feed' AND f.source = r.source
+       AND (f.value ->> 'covers_to')::timestamptz >= $3 AND (f.value ->> 'covers_from')::timestamptz < $4 OFFSET 0) c
+    ON true
+ WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($2) AND r.share IS NOT NULL
+UNION ALL
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
+       NULL, f.run, f.until
+  FROM (SELECT DISTINCT r.source FROM matching.route r
+         WHERE r.tenant = $1 AND r.kind = 'sku' AND r.target = ANY ($2) AND r.share IS NOT NULL) r
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.cell m WHERE m.tenant = $1 AND m.kind = 'feed_missed' AND m.source = r.source OFFSET 0) c
+  LEFT JOIN LATERAL (
+    SELECT max((o.value ->> 'run')::bigint) AS run, max((o.value ->> 'covers_to')::timestamptz) AS until
+      FROM matching.cell o
+     WHERE o.tenant = $1 AND o.kind = 'feed' AND o.source = c.source AND o.key[2] = c.key[2]) f ON true"""
 
 # Where missing usage may hide (GroupInputs.unmapped). A source in which the client has an account is done with at once:
 # a vendor's sku has an account of nearly every client.
@@ -290,78 +347,158 @@ class Month:
     snapshot: Snapshot
     client: Client
     period: Period
+    wanted: frozenset[str]
+    """The products that were asked for."""
     lines: list[Cell]
     documents: list[views.Document]
     """Those of the client that count, with the lines of the products at hand."""
     waiting: list[views.Incomplete]
-    measured: dict[str, list[Measured]]
-    last_at: dict[str, list[datetime]]
-    """The last instant of each gauge of a product."""
+    commitments: tuple[LineVersion, ...] = ()
+    speaks: bool = False
+    """Whether the level above the groups is at hand too: it is due, or what the groups come to may change it."""
+    products: dict[str, Product] = field(default_factory=dict)
+    """Every product at hand and those that bundles may tie to it."""
+    measured: dict[str, list[Measured]] = field(default_factory=dict)
+    last_at: dict[str, list[datetime]] = field(default_factory=dict)
+    """The last instant of each gauge of a product that was observed by the month's end."""
+    charges: list[views.Charge] = field(default_factory=list)
+    entries: list[Cell] = field(default_factory=list)
+    closed: dict[str, Cell] = field(default_factory=dict)
     supply: dict[str, list[Cell]] = field(default_factory=dict)
     """Product -> the cells of its sources' feeds (one without a value for a source that has declared nothing)."""
-    products: dict[str, list[Cell]] = field(default_factory=dict)
+    missed: tuple[MissedFeed, ...] = ()
     hiding: dict[str, list[Unmapped]] = field(default_factory=dict)
 
     @cached_property
     def invoices(self) -> InvoiceState:
         return views.invoice_state(self.documents, self.waiting, self.client.id, self.period)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether an invoice is overdue, and none says anything: then the level above the groups speaks."""
+        return (
+            not (self.answered or self.invoices.incomplete)
+            and is_overdue(self.snapshot.as_of, self.period, self.snapshot.settings.invoice_grace_days)
+        )  # fmt: skip
+
+    @property
+    def answered(self) -> bool:
+        """Whether an invoice says that the client is billed."""
+        return bool(self.invoices.complete or self.invoices.straddling)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all groups of the month are drawn together: the level above them adds them up."""
+        return self.unanswered or bool(self.commitments)
+
+    # --- which groups there are ------------------------------------------------------------------------------------
     @cached_property
-    def by_product(self) -> dict[str, list[views.Document]]:
-        """Product -> the documents with the lines that bill it."""
-        found: dict[str, list[views.Document]] = defaultdict(list)
+    def bundles(self) -> dict[str, tuple[str, ...]]:
+        return views.bundles(self.products.values())
+
+    def members(self, product: str) -> tuple[str, ...]:
+        """The products of a group; the first of them is its id."""
+        return self.bundles.get(product, (product,))
+
+    @cached_property
+    def items(self) -> list[str]:
+        """The groups at hand, and whatever was asked for that is none (any more)."""
+        known = self.wanted | self.known_products if self.whole else self.wanted
+        return sorted({self.members(product)[0] for product in known} | self.wanted)
+
+    @property
+    def known_products(self) -> set[str]:
+        """Every product of which anything is at hand."""
+        agreed = {value["product"] for value in map(_value, self.lines) if value["client"] == self.client.id}
+        worked = {_value(cell)["product"] for cell in self.entries}
+        charged = {charge.product for charge in self.charges}
+        return agreed | worked | charged | self.measured.keys() | self.posted.keys() - {LEVEL} | self.closed.keys()
+
+    @cached_property
+    def posted(self) -> dict[str, list[InvoiceLineFacts]]:
+        """Product -> the lines that bill it; those that answer commitments are the level's (``*``)."""
+        held = views.committed(self.lines, self.client.id) if self.commitments else views.Committed()
+        found: dict[str, list[InvoiceLineFacts]] = defaultdict(list)
         for document in self.documents:
-            lines: dict[str, list[Cell]] = defaultdict(list)
-            for line in document.lines:
-                lines[(line.value or {})["product"]].append(line)
-            for product, of_product in lines.items():
-                found[product].append(replace(document, lines=tuple(of_product)))
+            for line, fact in views.invoice_lines(document):
+                found[LEVEL if held.holds(_value(line)) else fact.product].append(fact)
         return found
 
     @cached_property
-    def known_products(self) -> set[str]:
-        """Every product of which anything is at hand."""
-        agreed = {value["product"] for value in self._line_values if value["client"] == self.client.id}
-        return agreed | self.measured.keys() | self.by_product.keys()
+    def lines_of(self) -> dict[str, list[Cell]]:
+        """Product -> every version of the lines that were ever sold to the client for it."""
+        by_line: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+        for cell in self.lines:
+            by_line[cell.key[:3]].append(cell)
+        found: dict[str, list[Cell]] = defaultdict(list)
+        for versions in by_line.values():
+            for client, product in views.agreed_from(versions):
+                if client == self.client.id:
+                    found[product] += versions
+        return found
 
-    @cached_property
-    def _line_values(self) -> list[dict[str, Any]]:
-        return [cell.value for cell in self.lines if cell.value is not None]
+    def versions(self, members: Sequence[str]) -> tuple[LineVersion, ...]:
+        """The contract lines of a group."""
+        cells = {cell.key: cell for product in members for cell in self.lines_of.get(product, ())}
+        return views.line_versions(cells.values(), self.client.id, members)
 
-    @property
-    def unanswered(self) -> bool:
-        """Whether the level above the groups would speak: an invoice is overdue, and none says anything."""
-        answered = self.invoices.complete or self.invoices.straddling or self.invoices.incomplete
-        grace = self.snapshot.settings.invoice_grace_days
-        return not answered and is_overdue(self.snapshot.as_of, self.period, grace)
-
-    def group(self, product: str) -> GroupInputs | None:
+    def group(self, item: str) -> GroupInputs | None:
         """The inputs of a group, or ``None`` if there is no such group (shared.reconciliation.world: ``groups``)."""
-        if not (self._used(product) or self._agreed(product) or self._billed(product)):
+        members = self.members(item)
+        if members[0] != item or not self._exists(members):
             return None
-        feeds = self.supply.get(product, [])
+        feeds = [cell for product in members for cell in self.supply.get(product, ())]
         sources = tuple(sorted({cell.source for cell in feeds}))
+        posted = (line for product in members for line in self.posted.get(product, ()))
+        known = [self.products.get(product) or views.product(product, ()) for product in members]
+        lines = self.versions(members)
+        charges = [one for one in self.charges if one.product in members]
         return GroupInputs(
             client=self.client,
-            product=views.product(product, self.products.get(product, ())),
+            product=known[0],
             period=self.period,
             as_of=self.snapshot.as_of,
-            lines=views.line_versions(self.lines, self.client.id, product),
-            measured=tuple(self.measured.get(product, ())),
+            lines=lines,
+            measured=tuple(one for product in members for one in self.measured.get(product, ())),
             invoices=self.invoices,
-            invoice_lines=views.invoice_lines(self.by_product.get(product, ()), self.client.id, product, self.period),
+            invoice_lines=views.meeting(posted, self.period),
             feeds=views.spans(feeds, sources),
             feed_sources=sources,
-            unmapped=tuple(sorted(self.hiding.get(product, ()))),
+            unmapped=tuple(sorted({one for product in members for one in self.hiding.get(product, ())})),
             opens=self.snapshot.opens,
             settings=self.snapshot.settings,
+            others=tuple(known[1:]),
+            vendor_lines=views.vendor_lines(charges),
+            entries=views.time_entries(
+                self.entries, self.client.id, members, spans.entry_span(lines, self.client, self.period)
+            ),
+            closed=views.closed_group(self.closed.get(item)),
+            missed=tuple(one for one in self.missed if one.source in sources),
         )
 
     def level(self, groups: Iterable[GroupTotal]) -> ClientInputs:
         """The inputs of the level above the groups."""
         snapshot = self.snapshot
         return ClientInputs(
-            self.client, self.period, snapshot.as_of, tuple(groups), self.invoices, snapshot.opens, snapshot.settings
+            client=self.client,
+            period=self.period,
+            as_of=snapshot.as_of,
+            groups=tuple(groups),
+            invoices=self.invoices,
+            opens=snapshot.opens,
+            settings=snapshot.settings,
+            commitments=self.commitments,
+            commitment_lines=views.meeting(self.posted.get(LEVEL, ()), self.period),
+            documents=views.document_facts(self.documents, self.client.id, self.period),
+        )
+
+    def _exists(self, members: Sequence[str]) -> bool:
+        return (
+            self._agreed(members)
+            or any(self._used(one) or self._billed(one) for one in members)
+            or any(one.product in members for one in self.charges)
+            or any(_value(one)["product"] in members and self._worked(one) for one in self.entries)
+            or members[0] in self.closed
         )
 
     def _used(self, product: str) -> bool:
@@ -370,64 +507,129 @@ class Month:
         ends = [max(local_date(at, zone), as_of) for at in self.last_at.get(product, ())]
         if any(views.reach(end) <= start <= end for end in ends):
             return True
-        return any(meter.kind != "gauge" and meter.records for meter in self.measured.get(product, ()))
+        own = (meter for meter in self.measured.get(product, ()) if meter.span is None)
+        return any(meter.kind != "gauge" and meter.records for meter in own)
 
-    def _agreed(self, product: str) -> bool:
-        owned = {
-            cell.key[:3]
-            for cell in self.lines
-            if cell.value and (cell.value["client"], cell.value["product"]) == (self.client.id, product)
-        }
-        if not owned:
+    @cached_property
+    def _agreed_from(self) -> dict[tuple[str, str], date]:
+        return views.agreed_from(self.lines)
+
+    def _agreed(self, members: Sequence[str]) -> bool:
+        first = self._agreed_from
+        since = [first[self.client.id, product] for product in members if (self.client.id, product) in first]
+        if not since:
             return False
         as_of, opens = self.snapshot.as_of, self.snapshot.opens
         for period in [*(d.period for d in self.documents), *(w.period for w in self.waiting)]:
             if self._touches(period):
                 return True
-        first = min(date.fromisoformat(cell.key[3]) for cell in self.lines if cell.key[:3] in owned)
-        since = first if opens is None else max(first, opens)
-        return as_of is not None and since <= as_of and self.period in views.months_touched(since, None, as_of)
+        begins = [one if opens is None else max(one, opens) for one in since]
+        return as_of is not None and any(
+            one <= as_of and self.period in views.months_touched(one, None, as_of) for one in begins
+        )
 
     def _billed(self, product: str) -> bool:
-        return any(
-            self._touches(views.line_period(document, line))
-            for document in self.by_product.get(product, ())
-            for line in document.lines
-        )
+        return any(self._touches(line.period) for line in self.posted.get(product, ()))
+
+    def _worked(self, entry: Cell) -> bool:
+        return self.period.contains(date.fromisoformat(_value(entry)["worked_on"]))
 
     def _touches(self, service: Period) -> bool:
         last = service.end - _DAY
         return self.period in views.months_touched(service.start, last, self.snapshot.as_of)
 
 
-async def read_month(b: Reading, snapshot: Snapshot, client_id: str, month: date, products: Sequence[str]) -> Month:
-    """A client's month for ``products``; for all that it has anything of, where the level above them would speak."""
+def _value(cell: Cell) -> dict[str, Any]:
+    return cell.value or {}
+
+
+async def read_month(
+    b: Reading, snapshot: Snapshot, client_id: str, month: date, products: Sequence[str], *, level: bool
+) -> Month:
+    """A client's month for the groups of ``products``, and with ``level`` for the level above them; for all that it has
+    anything of, where the level adds the groups up."""
     tenant, period = snapshot.tenant, month_of(month)
+    known = await _products(b, tenant, products)
+    wanted: list[str] | None = sorted(known)
     documents, waiting = await _documents(b, tenant, client_id, period)
-    cells = [_cell(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, list(products))]
+    cells = [cell_of(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, wanted)]
     client = views.client(client_id, [cell for cell in cells if cell.kind == "client"])
-    read = Month(snapshot, client, period, cells, documents, waiting, {}, {})
-    wanted: list[str] | None = list(products)
-    if read.unanswered:
+    lines = [cell for cell in cells if cell.kind == "contract_line"]
+    commitments = views.line_versions(lines, client_id, None, commitments=True)
+    read = Month(snapshot, client, period, frozenset(products), lines, documents, waiting, commitments, products=known)
+    if read.whole:
         wanted = None
-        cells = [_cell(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, None)]
-    read.lines = [cell for cell in cells if cell.kind == "contract_line"]
-    read.documents = await _with_lines(b, tenant, documents, wanted)
-    start, end = bounds(period, client.time_zone)
-    read.measured, read.last_at = await _measured(b, tenant, client_id, wanted, start, end)
-    at_hand = list(read.known_products.union(products))
-    for row in await b.fetch(_SUPPLY, tenant, at_hand, start, end):
-        cell = _cell(tenant, row)
-        if cell.kind == "product":
-            read.products.setdefault(cell.key[1], []).append(cell)
-        else:
-            read.supply.setdefault(row["target"], []).append(cell)
+        cells = [cell_of(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, None)]
+        read.lines = [cell for cell in cells if cell.kind == "contract_line"]
+    read.speaks = level or read.whole or not read.answered
+    read.documents = await _with_lines(b, tenant, documents, None if read.speaks else wanted)
+    agreed = views.line_versions(read.lines, client_id, None)
+    days = spans.entry_span(agreed, client, period)
+    read.entries = await _cells(b, _ENTRIES, tenant, client_id, wanted, str(days.start), str(days.end))
+    read.charges = await _charges(b, read, wanted)
+    closed = await _cells(b, _CLOSED, tenant, client_id, str(period.start), str(period.end))
+    read.closed = {cell.key[3]: cell for cell in closed}
+    meters = await b.fetch(_METERS, tenant, client_id, wanted)
+    if read.whole:
+        metered = {row["product"] for row in meters}
+        read.products = known | await _products(b, tenant, sorted(metered | read.known_products))
+    await _usage(b, read, meters)
+    await _supply(b, read, spans.hull(spans.needed(agreed, client, period)))
     return read
 
 
-async def read_hiding(b: Reading, month: Month, products: Sequence[str]) -> None:
-    """Adds, for some products, the identifiers under which their usage may hide."""
-    rows = await b.fetch(_HIDING, month.snapshot.tenant, month.client.id, list(products), month.snapshot.as_of)
+async def _cells(b: Reading, sql: str, tenant: str, *arguments: Any) -> list[Cell]:
+    return [cell_of(tenant, row) for row in await b.fetch(sql, tenant, *arguments)]
+
+
+async def _products(b: Reading, tenant: str, products: Sequence[str]) -> dict[str, Product]:
+    """The products that bundles may tie to some, themselves among them."""
+    cells: dict[str, list[Cell]] = {}
+    for row in await b.fetch(_PRODUCTS, tenant, list(products)):
+        of_product = cells.setdefault(row["tied"], [])
+        if row["kind"] is not None:
+            of_product.append(cell_of(tenant, row))
+    return {product: views.product(product, of_product) for product, of_product in cells.items()}
+
+
+async def _charges(b: Reading, month: Month, products: list[str] | None) -> list[views.Charge]:
+    """Vendors' charges whose home is the month."""
+    period, zone = month.period, month.client.time_zone
+    first, last = period.start - _DAY, period.end + _DAY
+    rows = await b.fetch(_CHARGES, month.snapshot.tenant, month.client.id, products, str(first), str(last))
+    found = []
+    for row in rows:
+        cell = cell_of(month.snapshot.tenant, row)
+        if views.charged_in(cell, zone) == period:
+            found.append(views.Charge(cell, row["product"], _share(row[10], row[11])))
+    return found
+
+
+@exact
+def _share(of_account: Decimal, of_sku: Decimal) -> Decimal:
+    return of_account * of_sku
+
+
+async def _supply(b: Reading, month: Month, days: Period) -> None:
+    start, end = bounds(days, month.client.time_zone)
+    missed: list[Cell] = []
+    heard: dict[tuple[str, ...], tuple[int, datetime]] = {}
+    at_hand = [product for item in month.items for product in month.members(item)]
+    for row in await b.fetch(_SUPPLY, month.snapshot.tenant, at_hand, start, end):
+        cell = cell_of(month.snapshot.tenant, row)
+        if cell.kind == "supply":
+            month.supply.setdefault(row["target"], []).append(cell)
+            continue
+        missed.append(cell)
+        if row["until"] is not None:
+            heard[cell.key] = (row["run"], row["until"])
+    month.missed = views.silent(missed, heard)
+
+
+async def read_hiding(b: Reading, month: Month, items: Sequence[str]) -> None:
+    """Adds, for some groups, the identifiers under which their usage may hide."""
+    products = [product for item in items for product in month.members(item)]
+    rows = await b.fetch(_HIDING, month.snapshot.tenant, month.client.id, products, month.snapshot.as_of)
     for product, kind, source, key in rows:
         month.hiding.setdefault(product, []).append(Unmapped(kind, source, key))
 
@@ -440,7 +642,7 @@ async def _documents(
     voids: dict[tuple[str, str], int] = {}
     lines: dict[tuple[str, ...], views.Lines] = {}
     for row in await b.fetch(_DOCUMENTS, tenant, client, period.start, period.end):
-        cell = _cell(tenant, row)
+        cell = cell_of(tenant, row)
         if cell.kind == "invoice_void":
             voids[cell.key[0], cell.key[1]] = (cell.value or {})["version"]
         else:
@@ -458,7 +660,7 @@ async def _with_lines(
     versions = [(d.source, d.invoice, str(d.version)) for d in documents]
     lines: dict[tuple[str, ...], list[Cell]] = {}
     for row in await b.fetch(_LINES, tenant, *zip(*versions, strict=True), products):
-        cell = _cell(tenant, row)
+        cell = cell_of(tenant, row)
         lines.setdefault(cell.key[:3], []).append(cell)
     return [
         replace(document, lines=tuple(sorted(lines.get(version, ()), key=lambda cell: cell.key)))
@@ -466,66 +668,123 @@ async def _with_lines(
     ]
 
 
-async def _measured(
-    b: Reading, tenant: str, client: str, products: list[str] | None, start: datetime, end: datetime
-) -> tuple[dict[str, list[Measured]], dict[str, list[datetime]]]:
-    """Product -> its meters in ``[start, end)``, and the last instants of its gauges."""
-    rows = await b.fetch(_METERS, tenant, client, products, start, end, *_whole_days(start, end))
-    gauges = list({row["meter"] for row in rows if row["kind"] == "gauge" and row["last_at"]})
-    seen: dict[Any, list[Observation]] = defaultdict(list)
-    sources = {row["meter"]: row["source"] for row in rows}
-    if gauges:
-        for meter, at, until, value, record, record_type in await b.fetch(_OBSERVATIONS, gauges, start, end):
-            source = Source(type=record_type, source=sources[meter], id=record)
-            seen[meter].append(Observation(at, value, source, until))
-    counted = {row["meter"]: row["n"] > _MANY for row in rows if row["n"]}
-    samples: dict[Any, list[Source]] = defaultdict(list)
-    if counted:
-        for meter, record, record_type in await b.fetch(_SAMPLES, list(counted), start, end, list(counted.values())):
-            samples[meter].append(Source(type=record_type, source=sources[meter], id=record))
-    measured: dict[str, list[Measured]] = defaultdict(list)
-    last_at: dict[str, list[datetime]] = defaultdict(list)
+# --- usage -------------------------------------------------------------------------------------------------------
+class _Asked(NamedTuple):
+    """A meter in one span."""
+
+    meter: Any
+    kind: str
+    window: views.Window
+
+
+class _Usage:
+    """What the meters of a month came to, each once for every span that any of its groups asks for."""
+
+    def __init__(self) -> None:
+        self.sources: dict[Any, str] = {}
+        self.numbers: dict[tuple[Any, datetime, datetime], int] = {}
+        self.asked: list[_Asked] = []
+        self.events: set[int] = set()
+        self.sums: dict[int, tuple[Decimal, int]] = {}
+        self.seen: dict[int, list[Observation]] = defaultdict(list)
+        self.samples: dict[int, list[Source]] = defaultdict(list)
+
+    def ask(self, row: Any, window: views.Window, *, events: bool) -> int:
+        """The number of a meter's span."""
+        key = (row["meter"], window.start, window.end)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.asked)
+            self.asked.append(_Asked(row["meter"], row["kind"], window))
+            self.sources[row["meter"]] = row["source"]
+        if events and row["kind"] == "counter":
+            self.events.add(self.numbers[key])
+        return self.numbers[key]
+
+    async def read(self, b: Reading) -> None:
+        numbered = list(enumerate(self.asked))
+        listed = [
+            (n, meter, kind, window.start, window.end)
+            for n, (meter, kind, window) in numbered
+            if kind == "gauge" or n in self.events
+        ]
+        if listed:
+            for n, at, until, value, record, record_type in await b.fetch(_OBSERVATIONS, *zip(*listed, strict=True)):
+                self.seen[n].append(Observation(at, value, self._source(n, record_type, record), until))
+        summed = [
+            (n, meter, kind, window.start, window.end, *_whole_days(window.start, window.end))
+            for n, (meter, kind, window) in numbered
+            if kind != "gauge"
+        ]
+        if summed:
+            for n, total, records in await b.fetch(_SUMS, *zip(*summed, strict=True)):
+                self.sums[n] = (total, records)
+        sampled = [
+            (n, self.asked[n].meter, self.asked[n].window.start, self.asked[n].window.end, records > _MANY)
+            for n, (_, records) in self.sums.items()
+            if records
+        ]
+        if sampled:
+            for n, record, record_type in await b.fetch(_SAMPLES, *zip(*sampled, strict=True)):
+                self.samples[n].append(self._source(n, record_type, record))
+
+    def _source(self, n: int, record_type: str, record: str) -> Source:
+        return Source(type=record_type, source=self.sources[self.asked[n].meter], id=record)
+
+    @exact
+    def measured(self, row: Any, n: int, *, events: bool) -> Measured:
+        """One meter in the span of that number, as a product gets it."""
+        _, source, account, sku, name, kind, unit, product, of_account, of_sku, _ = row
+        seen = tuple(sorted(self.seen.get(n, ()), key=views.in_time))
+        total, records = self.sums.get(n, (Decimal(0), len(seen)))
+        of_gauge = sorted((one.record for one in seen), key=lambda one: one.id)[: views.SAMPLE]
+        return Measured(
+            source=source,
+            account=account,
+            sku=sku,
+            meter=name,
+            kind=kind,
+            unit=unit,
+            share=of_account * of_sku,
+            total=total,
+            observations=seen if kind == "gauge" else (),
+            records=records,
+            sample=tuple(of_gauge if kind == "gauge" else self.samples.get(n, ())),
+            product=product,
+            span=None if kind == "gauge" else self.asked[n].window.span,
+            events=seen if events and kind == "counter" else (),
+        )
+
+
+async def _usage(b: Reading, month: Month, rows: Sequence[Any]) -> None:
+    """Measures each meter for the spans of the groups that it is a part of."""
+    usage = _Usage()
+    zone, period = month.client.time_zone, month.period
+    wanted: dict[str, tuple[tuple[views.Window, ...], bool]] = {}
+    asked: list[tuple[Any, int, bool]] = []
     for row in rows:
-        meter = row["meter"]
-        measured[row["product"]].append(_meter(row, seen.get(meter, []), samples.get(meter, [])))
+        members = month.members(row["product"])
+        if members[0] not in wanted:
+            lines = month.versions(members)
+            needed = spans.needed(lines, month.client, period)
+            wanted[members[0]] = views.windows(needed, period, zone), spans.wants_events(lines)
+        windows, events = wanted[members[0]]
+        for window in (views.whole(windows),) if row["kind"] == "gauge" else windows:
+            asked.append((row, usage.ask(row, window, events=events), events))
+    await usage.read(b)
+    _, end = bounds(period, zone)
+    for row, n, events in asked:
+        measured = usage.measured(row, n, events=events)
+        month.measured.setdefault(row["product"], []).append(measured)
         # A month before a gauge's first instant has nothing of it.
-        if seen.get(meter):
-            last_at[row["product"]].append(row["last_at"])
-    return measured, last_at
+        if any(seen.at < end for seen in measured.observations):
+            month.last_at.setdefault(row["product"], []).append(row["last_at"])
 
 
-@exact
-def _meter(row: Any, seen: list[Observation], samples: list[Source]) -> Measured:
-    _, source, account, sku, name, kind, unit, _, of_account, of_sku, total, n, _ = row
-    observations = tuple(sorted(seen, key=lambda one: (one.at, one.record.id)))
-    return Measured(
-        source=source,
-        account=account,
-        sku=sku,
-        meter=name,
-        kind=kind,
-        unit=unit,
-        share=of_account * of_sku,
-        total=total,
-        observations=observations,
-        records=len(seen) if kind == "gauge" else n,
-        sample=tuple(sorted((one.record for one in seen), key=lambda one: one.id)[: views.SAMPLE])
-        if kind == "gauge"
-        else tuple(samples),
-    )
-
-
-def _whole_days(start: datetime, end: datetime) -> tuple[date, date, list[date]]:
-    """The whole UTC days in ``[start, end)`` as ``[first, last)``, and the days that its edges cut."""
+def _whole_days(start: datetime, end: datetime) -> tuple[date, date]:
+    """The whole UTC days in ``[start, end)`` as ``[first, last)``; its edges cut the day before and ``last`` itself."""
     start, end = start.astimezone(UTC), end.astimezone(UTC)
-    first, last = start.date(), end.date()
-    edges = []
-    if start.time() != datetime.min.time():
-        edges.append(first)
-        first += _DAY
-    if end.time() != datetime.min.time():
-        edges.append(last)
-    return first, last, edges
+    first = start.date()
+    return (first if start.time() == datetime.min.time() else first + _DAY), end.date()
 
 
 # --- identifiers -------------------------------------------------------------------------------------------------

@@ -182,15 +182,15 @@ def draw_level(drawn: Drawn, before: Before) -> None:
     will do, since no record comes of it and a group that changes brings this level up again.
     """
     month = drawn.month
-    if month is None:
+    if month is None or not month.speaks:
         return
     now = {key: total_of(key.item, verdict) for key, verdict in drawn.verdicts.items() if verdict is not None}
     # Where it speaks it also names the records below it, which the tables do not hold: drawn again with its groups.
-    moved = month.unanswered or any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
+    moved = month.whole or any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
     level = drawn.unit._replace(item=LEVEL)
     if not (moved or level in drawn.causes):
         return
-    others = {} if month.unanswered else before.totals
+    others = {} if month.whole else before.totals
     totals = [total for key, total in others.items() if key not in drawn.verdicts]
     drawn.verdicts[level] = draw_client(month.level([*totals, *now.values()]))
 

@@ -198,6 +198,11 @@ def windows(spans: Iterable[Period], period: Period, time_zone: str) -> tuple[Wi
     return tuple(Window(None if span == period else span, *bounds(span, time_zone)) for span in sorted(spans))
 
 
+def whole(wanted: Sequence[Window]) -> Window:
+    """The shortest window that holds all of them."""
+    return Window(None, min(one.start for one in wanted), max(one.end for one in wanted))
+
+
 @exact
 def measured(
     slots: Iterable[Slot], share: Decimal, wanted: Sequence[Window], product: str = "", *, events: bool = False
@@ -207,7 +212,7 @@ def measured(
     slots = list(slots)
     first = slots[0]
     if first.kind == "gauge":
-        wanted = (Window(None, min(one.start for one in wanted), max(one.end for one in wanted)),)
+        wanted = (whole(wanted),)
     found = []
     for window in wanted:
         inside = [slot for slot in slots if window.start <= slot.at < window.end]

@@ -117,7 +117,7 @@ def _line(terms: Terms, currency: str, time_zone: str, part: Part, start: date, 
     portion = share_of(terms, part, start, end, time_zone)
     charge = Charge(0, held.component, held.unit_price, held.quantity)
     piece = Piece(0, terms, start, end, portion, time_zone, None)
-    entry = Entry(piece, charge, portion, prorated(terms, charge, portion), start, end, True)
+    entry = Entry(piece, charge, portion, *prorated(terms, charge, portion), start, end, True)
     step = line_step(terms.rounding, currency)
     amount = round_to(entry.amount, step.scale, step.mode)
     steps = tuple(text.line_steps([entry], amount, step, currency, None))

@@ -16,7 +16,7 @@ from shared.events.discrepancies import Source
 from shared.kernel.money import amount_text, exponent, round_to, split
 from shared.reconciliation.exact import exact
 from shared.reconciliation.rating import text
-from shared.reconciliation.rating.entries import Entry, Piece, cut, entries
+from shared.reconciliation.rating.entries import Entry, Piece, cut, entries, mean, summed
 from shared.reconciliation.rating.fraction import share_of
 from shared.reconciliation.rating.grid import version_at, zone_of
 from shared.reconciliation.rating.model import ZERO, Arithmetic, Component, Measurement, Number, Part, Service
@@ -127,13 +127,9 @@ class _Line:
         """The share of the line that lies in some of the part's pieces."""
         if all(entry.piece.number in pieces for entry in self.entries):
             return Decimal(1)
-        inside: Number = ZERO
-        total: Number = ZERO
-        for entry in self.entries:
-            total = plus(total, entry.amount)
-            if entry.piece.number in pieces:
-                inside = plus(inside, entry.amount)
-        return share(inside, 1, total) if total else ZERO
+        inside = [entry for entry in self.entries if entry.piece.number in pieces]
+        total = summed(self.entries)
+        return share(summed(inside), 1, total) if inside and total else ZERO
 
     def component(self, part: Part, sources: tuple[Source, ...], records: int) -> Component:
         charge = self.entries[0].charge
@@ -161,15 +157,12 @@ def _quantity(of: Sequence[Entry]) -> Number:
     """What adds up is added; of what lasts (levels of a gauge) it is the mean over the time that it stood."""
     if len(of) == 1:
         return of[0].charge.number
+    if of[0].lasts:
+        return mean(of)
     total: Number = ZERO
-    lasted: Number = ZERO
     for entry in of:
-        portion = entry.share.value if entry.lasts else Decimal(1)
-        total = plus(total, times(entry.charge.number, portion))
-        lasted = plus(lasted, portion)
-    if not of[0].lasts:
-        return total
-    return share(total, 1, lasted) if lasted else of[-1].charge.number
+        total = plus(total, entry.charge.number)
+    return total
 
 
 def _lines(all_entries: list[Entry], currency: str, measured: Measurement | None, explain: bool) -> list[_Line]:
@@ -185,12 +178,9 @@ def _lines(all_entries: list[Entry], currency: str, measured: Measurement | None
         groups.sort(key=lambda group: group[0].charge.rank)
     lines = []
     for group in groups:
-        total = group[0].amount
-        for entry in group[1:]:
-            total = plus(total, entry.amount)
         terms = group[0].piece.terms
         step = line_step(terms.rounding, currency)
-        amount = round_to(total, step.scale, step.mode)
+        amount = round_to(summed(group), step.scale, step.mode)
         steps = text.line_steps(group, amount, step, currency, measured) if explain else []
         lines.append(_Line(group, amount, steps, terms.lines == "segment" and group[0].lasts))
     return lines

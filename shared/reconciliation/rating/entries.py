@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from shared.reconciliation.rating.fraction import WHOLE, Share, share_of
 from shared.reconciliation.rating.gauge import Segment, segments, statistic
 from shared.reconciliation.rating.grid import zone_of
 from shared.reconciliation.rating.model import ZERO, Amount, Measurement, Number, Part, Service
-from shared.reconciliation.rating.numbers import plus, share, times
+from shared.reconciliation.rating.numbers import figure, plus, share, times
 from shared.reconciliation.rating.prices import Charge, Fee, Transactions, flats, less, usage
 
 _ONE = Decimal(1)
@@ -44,14 +43,14 @@ class Piece(NamedTuple):
     record: Source | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One exact amount, and what it was computed from."""
+class Entry(NamedTuple):
+    """One exact amount, ``scaled / over``, and what it was computed from. It is divided after entries are summed."""
 
     piece: Piece
     charge: Charge
     share: Share
-    amount: Number
+    scaled: Number
+    over: int
     start: date
     end: date
     lasts: bool = False
@@ -59,6 +58,37 @@ class Entry:
     billable: Billable | None = None
     given: Allowances | None = None
     fees: tuple[Fee, ...] = ()
+
+    @property
+    def amount(self) -> Number:
+        return share(self.scaled, 1, self.over)
+
+
+def summed(of: Sequence[Entry]) -> Number:
+    """The exact sum of entries; mostly they are divided alike, and once."""
+    over = of[0].over
+    if len(of) == 1:
+        return of[0].amount
+    total: Number = ZERO
+    if all(entry.over == over for entry in of):
+        for entry in of:
+            total = plus(total, entry.scaled)
+        return share(total, 1, over)
+    for entry in of:
+        total = plus(total, entry.amount)
+    return total
+
+
+def mean(of: Sequence[Entry]) -> Number:
+    """The mean number of entries that last, over the time that they do."""
+    total: Number = ZERO
+    lasted: Number = ZERO
+    alike = len({entry.share.denominator for entry in of}) == 1
+    for entry in of:
+        portion = figure(entry.share.numerator) if alike else entry.share.value
+        total = plus(total, times(entry.charge.number, portion))
+        lasted = plus(lasted, portion)
+    return share(total, 1, lasted) if lasted else of[-1].charge.number
 
 
 def cut(service: Service, part: Part, measured: Measurement | None) -> list[Piece]:
@@ -115,19 +145,19 @@ def _flat(piece: Piece, price: FlatPrice, final: bool) -> Iterator[Entry]:
     """Billed in advance it is due from the start; in arrears at the end."""
     if final or piece.terms.billing == "advance":
         charge = Charge(0, "flat", price.amount, _ONE)
-        yield Entry(
-            piece, charge, piece.share, prorated(piece.terms, charge, piece.share), piece.start, piece.end, True
-        )
+        scaled, over = prorated(piece.terms, charge, piece.share)
+        yield Entry(piece, charge, piece.share, scaled, over, piece.start, piece.end, True)
 
 
-def prorated(terms: Terms, charge: Charge, portion: Share) -> Number:
-    """A charge for a share of a period. Rounding inside the line comes by day or by unit, where the terms say so."""
+def prorated(terms: Terms, charge: Charge, portion: Share) -> tuple[Number, int]:
+    """A charge for a share of a period: what is to be divided, and by what. Rounding inside the line comes by day or by
+    unit, where the terms say so."""
     if portion == WHOLE:
-        return times(charge.number, charge.unit_price)
+        return times(charge.number, charge.unit_price), 1
     price = inner_price(terms, charge.unit_price, portion)
-    if price is None:
-        return share(times(charge.number, charge.unit_price), *portion)
-    return times(times(charge.number, price[0]), Decimal(price[1]))
+    if price is not None:
+        return times(times(charge.number, price[0]), Decimal(price[1])), 1
+    return times(times(charge.number, charge.unit_price), figure(portion.numerator)), portion.denominator
 
 
 def inner_price(terms: Terms, price: Decimal, portion: Share) -> tuple[Decimal, int] | None:
@@ -158,8 +188,10 @@ def _gauge(measured: Measurement, part: Part, pieces: Sequence[Piece]) -> Iterat
                 highest = bill.quantity
             if not isinstance(terms.price, PackagePrice):
                 for charge in usage(terms.price, bill.quantity):
-                    amount = prorated(terms, charge, segment.share)
-                    yield Entry(piece, charge, segment.share, amount, segment.start, segment.end, True, bill, given)
+                    scaled, over = prorated(terms, charge, segment.share)
+                    yield Entry(
+                        piece, charge, segment.share, scaled, over, segment.start, segment.end, True, bill, given
+                    )
         if highest is not None:
             yield from _entered(piece, before, highest)
 
@@ -169,7 +201,7 @@ def _entered(piece: Piece, before: Number | None, highest: Number) -> Iterator[E
     whole = usage if isinstance(piece.terms.price, PackagePrice) else flats
     price = piece.terms.price
     for charge in less(whole(price, highest), [] if before is None else whole(price, before)):
-        yield Entry(piece, charge, WHOLE, times(charge.number, charge.unit_price), piece.start, piece.end)
+        yield Entry(piece, charge, WHOLE, times(charge.number, charge.unit_price), 1, piece.start, piece.end)
 
 
 def _one_quantity(measured: Measurement, part: Part, first: Piece) -> Number | None:
@@ -241,7 +273,7 @@ def _added(measured: Measurement, part: Part, piece: Piece, before: Number | Non
         earlier = _whole(piece.terms, billable(piece.terms, given, before, measured.unit).quantity)
     for charge in less(charges, earlier):
         amount = times(charge.number, charge.unit_price)
-        yield Entry(piece, charge, WHOLE, amount, piece.start, piece.end, False, bill, given)
+        yield Entry(piece, charge, WHOLE, amount, 1, piece.start, piece.end, False, bill, given)
 
 
 def _whole(terms: Terms, quantity: Number) -> list[Charge]:
@@ -259,4 +291,4 @@ def _fees(
         total, paying = plus(total, fee.amount), plus(paying, fee.paying)
     charge = Charge(0, "percentage", price.rate_pct * _PERCENT, paying)
     if fees:
-        yield Entry(piece, charge, WHOLE, total, piece.start, piece.end, fees=fees)
+        yield Entry(piece, charge, WHOLE, total, 1, piece.start, piece.end, fees=fees)

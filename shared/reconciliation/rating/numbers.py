@@ -13,6 +13,10 @@ _WIDE = Context(prec=200)
 _TEN_POWER = 10**30
 
 
+def figure(value: Number | int) -> Number:
+    return Decimal(value) if isinstance(value, int) else value
+
+
 def times(one: Number, other: Number) -> Number:
     if isinstance(one, Decimal) and isinstance(other, Decimal):
         return one * other
@@ -34,7 +38,7 @@ def minus(one: Number, other: Number) -> Number:
 def share(value: Number, numerator: Number | int, denominator: Number | int) -> Number:
     """``value x numerator / denominator``: multiplied first, divided last. Raises ``ZeroDivisionError``."""
     if denominator == 1:
-        return times(value, Decimal(numerator) if isinstance(numerator, int) else numerator)
+        return times(value, figure(numerator))
     return _narrow(Fraction(value) * Fraction(numerator) / Fraction(denominator))
 
 

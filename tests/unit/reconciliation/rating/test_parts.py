@@ -57,6 +57,7 @@ def test_day_31_is_clipped_and_comes_back_and_a_leading_part_is_counted_back_fro
     found = parts_of(billed({"day": 31}, day("4-9")), day("4-1"), day("8-1"))
     assert found[0] == Part(day("4-9"), day("4-30"), day("3-30"), day("4-30"))
     assert fraction(billed({"day": 31}, day("4-9")), found[0]) == Fraction(21, 31)
+    assert all(part.whole for part in found[1:])
     assert [part.end for part in found] == [day("4-30"), day("5-31"), day("6-30"), day("7-31"), day("8-31")]
 
 
@@ -145,6 +146,19 @@ def test_a_line_that_is_taken_up_again_keeps_its_boundaries() -> None:
 def test_another_way_of_counting_ends_a_period_and_begins_anew() -> None:
     of = versions(("1-1", flat("10")), ("3-15", flat("120", period={"unit": "year", "day": 15})))
     assert spans(of)[2:] == [(day("3-1"), day("3-15")), (day("3-15"), date(2026, 3, 15))]
+
+
+def test_the_last_day_is_that_of_the_service_not_of_a_way_of_counting() -> None:
+    monthly, yearly = flat("10", last_day_billed=True), flat("120", period={"unit": "year", "day": 15})
+    assert spans(versions(("3-1", monthly), ("3-15", yearly)))[:2] == [
+        (day("3-1"), day("3-15")),
+        (day("3-15"), date(2026, 3, 15)),
+    ]
+
+
+def test_a_start_on_a_boundary_has_no_leading_part() -> None:
+    of = billed({"unit": "quarter", "day": 31}, day("1-31"))
+    assert [part.whole for part in parts(of, YEAR)] == [True] * 4
 
 
 def test_a_change_of_price_cuts_no_period() -> None:

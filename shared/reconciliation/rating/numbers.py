@@ -39,7 +39,8 @@ def share(value: Number, numerator: Number | int, denominator: Number | int) -> 
     """``value x numerator / denominator``: multiplied first, divided last. Raises ``ZeroDivisionError``."""
     if denominator == 1:
         return times(value, figure(numerator))
-    return _narrow(Fraction(value) * Fraction(numerator) / Fraction(denominator))
+    (a, b), (c, d), (e, f) = value.as_integer_ratio(), numerator.as_integer_ratio(), denominator.as_integer_ratio()
+    return _narrow(Fraction(a * c * f, b * d * e))
 
 
 def started(value: Number, size: Decimal) -> Decimal:

@@ -78,10 +78,32 @@ def fault_of(error: Mapping[str, Any], item: Any, sendable: Sequence[str]) -> Fa
         reason, fix = _BOUNDS[kind]
         return Fault(field, reason.format(**context), fix.format(**context))
     if kind == "value_error":
-        reason, _, fix = str(context["error"]).partition("; ")
-        return Fault(field, reason, f"{fix[:1].upper()}{fix[1:]}." if fix else "Correct it.")
+        return _of_a_check(field, str(context["error"]), error["loc"], item)
     reason, fix = _PLAIN.get(kind, (error["msg"][:1].lower() + error["msg"][1:], "Correct it."))
     return Fault(field, reason, fix)
+
+
+def _of_a_check(field: str, said: str, location: Sequence[str | int], item: Any) -> Fault:
+    """What a model's own check says: ``reason; fix``. A reason that begins with a field's name is about that one."""
+    reason, _, fix = said.partition("; ")
+    name, _, rest = reason.partition(" ")
+    if rest and name in _object_at(location, item):
+        field, reason = f"{field}.{name}" if field else name, rest
+    elif name == "tier" and (number := rest.partition(" ")[0]).isdecimal():
+        field = f"{field}.{int(number) - 1}.up_to"
+    if not fix:
+        fix = "send a later one" if "must lie after" in reason else "correct it"
+    return Fault(field, reason, f"{fix[:1].upper()}{fix[1:]}.")
+
+
+def _object_at(location: Sequence[str | int], item: Any) -> Mapping[str, Any]:
+    here = item
+    for part in location:
+        if isinstance(here, list) and isinstance(part, int):
+            here = here[part] if part < len(here) else None
+        elif isinstance(here, dict):
+            here = here.get(part, here)  # the name of a union's member is not in the sender's JSON
+    return here if isinstance(here, dict) else {}
 
 
 def path_of(location: Sequence[str | int], item: Any) -> str:

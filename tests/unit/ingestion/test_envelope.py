@@ -173,10 +173,10 @@ def test_the_path_of_a_fault_is_the_senders_own_json() -> None:
     assert fault(tagged, OPERATOR)[0] == "data.tags.1"
 
 
-def test_a_whole_models_rule_is_told_at_its_object() -> None:
+def test_a_whole_models_rule_is_told_at_the_field_that_it_names_or_at_its_object() -> None:
     got = fault(event("contract.agreed.v1", data__effective_to="2025-01-01"), OPERATOR)
-    assert got[0] == "data"
-    assert "effective_to" in got[1]
+    assert got == ("data.effective_to", "is exclusive and must lie after effective_from", "Send a later one.")
+    assert fault(event("invoice.line.v1", data__period_from="2026-09-01"), OPERATOR)[0] == "data"
 
 
 def test_an_operator_speaks_for_any_source_but_ours() -> None:

@@ -1,33 +1,91 @@
-"""UNBILLED_CLIENT: what can only be said of the whole client (level ``*``): something is due, and no invoice came."""
+"""What can only be said of the whole client (level ``*``): something is due and no invoice came, commitments over
+several groups, and the arithmetic of its documents."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Reached, Side, Span, Step
+from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Reached, Side, Source, Step
 from shared.reconciliation import words
-from shared.reconciliation.case import deadline
+from shared.reconciliation.bodies import body, step
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import ClientInputs, GroupTotal
 from shared.reconciliation.rules.base import EXACT
+from shared.reconciliation.rules.client.base import LEVEL as LEVEL
+from shared.reconciliation.rules.client.base import LevelOutcome, frame_of
+from shared.reconciliation.rules.client.min_commit import Commitment, commitments, min_commit
+from shared.reconciliation.rules.client.rounding import rounding
+from shared.reconciliation.rules.client.tax import tax
 from shared.reconciliation.sides import is_overdue, overdue_on
-from shared.reconciliation.verdict import FAMILIES, Break, State, Verdict, Waiting
-from shared.reconciliation.views import sample
+from shared.reconciliation.verdict import Break, State, StatementLine, Verdict, Waiting
 
-LEVEL = "*"
-"""Stands where a product stands in the keys of groups."""
 _ZERO = Decimal(0)
 
 
 def total_of(product: str, verdict: Verdict) -> GroupTotal:
     """What a drawn group contributes to the client's level."""
-    return GroupTotal(product, verdict.expected, verdict.currency, verdict.owed, verdict.sources, verdict.records)
+    return GroupTotal(
+        product, verdict.expected, verdict.currency, verdict.owed, verdict.sources, verdict.records, verdict.scope
+    )
 
 
 @exact
 def draw_client(inputs: ClientInputs) -> Verdict | None:
-    """The verdict on a client's month as a whole; ``None`` where an invoice answers, or nothing is due."""
+    """The verdict on a client's month as a whole; ``None`` where there is nothing to say of it.
+
+    Its lines are those of commitments and documents. UNBILLED_CLIENT has none: its amount is that of the groups' own
+    lines, and of the commitments' true-ups.
+    """
+    committed = commitments(inputs)
+    outcomes = [min_commit(inputs, committed), tax(inputs), rounding(inputs)]
+    unbilled = _unbilled_client(inputs, committed)
+    if unbilled is None and not any(one.lines for one in outcomes):
+        return None
+    return _verdict(inputs, unbilled, outcomes)
+
+
+def _verdict(inputs: ClientInputs, unbilled: Verdict | None, outcomes: Sequence[LevelOutcome]) -> Verdict:
+    lines = tuple(sorted((line for one in outcomes for line in one.lines), key=lambda line: line.key))
+    breaks = [one for outcome in outcomes for one in outcome.breaks]
+    waiting = [one for outcome in outcomes for one in outcome.waiting]
+    drawn = unbilled or _sums(lines, breaks)
+    breaks = sorted([*(unbilled.breaks if unbilled else ()), *breaks], key=lambda one: one.stream_key)
+    waits = tuple(dict.fromkeys([*(unbilled.waiting if unbilled else ()), *waiting]))
+    dates = [one for one in (drawn.next_change, *(wait.until for wait in waits)) if one is not None]
+    return replace(
+        drawn,
+        state=State.BREAK if breaks else State.NOT_COMPARABLE if waits else State.MATCHED,
+        breaks=tuple(breaks),
+        waiting=waits,
+        lines=lines,
+        next_change=min((day for day in dates if inputs.as_of is None or day > inputs.as_of), default=None),
+    )
+
+
+def _sums(lines: Sequence[StatementLine], breaks: Sequence[Break]) -> Verdict:
+    """A verdict with the sums of the lines that have amounts, if they are in one currency."""
+    known = [one for one in lines if one.expected is not None and one.billed is not None]
+    currencies = {one.currency for one in known}
+    if len(currencies) != 1:
+        return Verdict(State.MATCHED)
+    return Verdict(
+        State.MATCHED,
+        breaks=tuple(breaks),
+        expected=sum((one.expected or _ZERO for one in known), _ZERO),
+        billed=sum((one.billed or _ZERO for one in known), _ZERO),
+        explained=sum((one.explained + one.pending for one in known), _ZERO),
+        broken=sum((one.broken for one in known), _ZERO),
+        currency=currencies.pop(),
+    )
+
+
+# --- UNBILLED_CLIENT -----------------------------------------------------------------------------------------------
+def _unbilled_client(inputs: ClientInputs, committed: Sequence[Commitment]) -> Verdict | None:
+    """UNBILLED_CLIENT, or what it waits for; ``None`` where an invoice answers, or nothing is due."""
     owed = sorted((group for group in inputs.groups if group.owed), key=lambda group: group.product)
+    owed += _true_ups(committed)
     invoices, period, grace = inputs.invoices, inputs.period, inputs.settings.invoice_grace_days
     if invoices.complete or invoices.straddling or not owed:
         return None
@@ -46,17 +104,31 @@ def draw_client(inputs: ClientInputs) -> Verdict | None:
     return _unbilled(inputs, owed)
 
 
-def _unbilled(inputs: ClientInputs, owed: list[GroupTotal]) -> Verdict:
+def _true_ups(committed: Sequence[Commitment]) -> list[GroupTotal]:
+    """What commitments add to what is due (what they take off too, so that no more is claimed than is due)."""
+    return [
+        GroupTotal(one.chain.product, one.amount, one.chain.currency, True, _records(one), len(one.chain.holdings))
+        for one in committed
+        if one.amount
+    ]
+
+
+def _records(one: Commitment) -> tuple[Source, ...]:
+    return tuple(held.version.record for held in one.chain.holdings)
+
+
+def _unbilled(inputs: ClientInputs, owed: list[GroupTotal]) -> Verdict | None:
     sums: dict[str, Decimal] = {}
     for group in owed:
         if group.expected is not None and group.currency is not None:
             sums[group.currency] = sums.get(group.currency, _ZERO) + group.expected
     # Amounts of several currencies are not added up: then the break has none, and says them in words.
     currency, amount = next(iter(sums.items())) if len(sums) == 1 else (None, None)
-    body = _body(inputs, owed, sums, amount, currency)
+    if amount is not None and amount < 0:
+        return None  # a commitment takes off more than is due
     return Verdict(
         State.BREAK,
-        breaks=(Break((LEVEL,), body),),
+        breaks=(Break((LEVEL,), _body(inputs, owed, sums, amount, currency)),),
         expected=amount,
         billed=None if amount is None else _ZERO,
         broken=_ZERO if amount is None else -amount,
@@ -72,41 +144,30 @@ def _body(
     amount: Decimal | None,
     currency: str | None,
 ) -> DiscrepancyBody:
-    client, period = inputs.client, inputs.period
+    period = inputs.period
     unpriced = sum(1 for group in owed if group.expected is None)
     due = " and ".join(f"{code} {words.price(sums[code], code)}" for code in sorted(sums)) or "an unknown amount"
     why = f"{due} is due for {len(owed)} product{'s' if len(owed) > 1 else ''}, and no invoice of {words.month(period)}"
     if unpriced and sums:
         why += f"; {unpriced} more without a price"
     parts = " + ".join(words.price(group.expected, currency) for group in owed if group.expected and currency)
-    steps = (
-        (
-            Step(
-                label="expected",
-                formula=words.clip(parts, words.SENTENCE),
-                result=amount,
-                sources=sample(source for group in owed for source in group.sources),
-                records=sum(group.records for group in owed),
-            ),
-            Step(label="billed", formula="no invoice", result=_ZERO),
-            Step(label="difference", formula=f"{words.price(amount, currency)} due, nothing billed", result=amount),
+    steps: tuple[Step, ...] = ()
+    if amount is not None and currency is not None:
+        expected = step("expected", parts, amount, [source for group in owed for source in group.sources])
+        steps = (
+            expected.model_copy(update={"records": sum(group.records for group in owed)}),
+            step("billed", "no invoice", _ZERO),
+            step("difference", f"{words.price(amount, currency)} due, nothing billed", amount),
         )
-        if amount is not None and currency is not None
-        else ()
-    )
-    return DiscrepancyBody(
-        code=Code.UNBILLED_CLIENT,
-        family=FAMILIES[Code.UNBILLED_CLIENT],
-        client=client.id,
-        client_name=client.name,
-        period=Span(from_=period.start, to=period.end),
-        direction=Direction.CLIENT_OWES_US,
+    return body(
+        frame_of(inputs),
+        Code.UNBILLED_CLIENT,
+        Direction.CLIENT_OWES_US,
+        reached=Reached.NOWHERE,
         amount=amount,
         currency=currency,
         expected=Side(amount=amount) if amount is not None else None,
         tolerance=EXACT,
-        reached=Reached.NOWHERE,
-        deadline=deadline(inputs.as_of, period, client.bill_cycle_day),
-        why=words.clip(why, words.SENTENCE),
-        derivation=steps,
+        why=why,
+        steps=steps,
     )

@@ -323,6 +323,61 @@ def test_a_rolled_over_lot_ends_with_its_block_and_moves_no_further() -> None:
     assert drawn(answer)["T-1"] == [("block", "B1", 5), ("block", "B2", 5), ("billed", None, 1)]
 
 
+def block(name: str, start: date, end: date, **more: Any) -> PrepaidBlock:
+    return PrepaidBlock(block=name, start=start, end=end, **{"hours": D(5), **more})
+
+
+def test_the_earliest_end_is_drawn_first_whatever_began_before() -> None:
+    early = block("Z", date(2026, 1, 1), date(2026, 12, 1))
+    soon = block("A", date(2026, 6, 1), date(2026, 7, 1))
+    answer = rated(terms(blocks=(early, soon)), work("T-1", date(2026, 6, 10), "6"))
+    assert drawn(answer)["T-1"] == [("block", "A", 5), ("block", "Z", 1)]
+
+
+def test_what_is_left_moves_into_the_block_that_starts_next() -> None:
+    blocks = (
+        block("A", date(2026, 1, 1), date(2026, 6, 1), roll_over_cap=D(5)),
+        block("long", date(2026, 5, 1), date(2026, 12, 1)),
+        block("short", date(2026, 6, 1), date(2026, 7, 1)),
+    )
+    answer = rated(terms(blocks=blocks))
+    assert [(b.block, b.rolled_from, b.end) for b in answer.balances if b.rolled_from] == [
+        ("long", "A", date(2026, 12, 1))
+    ]
+
+
+def test_a_rolled_over_lot_is_gone_on_the_day_its_block_ends() -> None:
+    blocks = (
+        block("A", date(2026, 1, 1), date(2026, 6, 1), roll_over_cap=D(5)),
+        block("B", date(2026, 6, 1), date(2026, 6, 15)),
+    )
+    for day, billed in ((14, 0), (15, 8)):
+        answer = rated(terms(blocks=blocks), work("T-1", date(2026, 6, day), "8"))
+        assert sum(c.quantity for c in answer.components if c.total) == billed
+    assert [(b.rolled_from, b.expired) for b in answer.balances] == [(None, 0), ("A", 5), (None, 5)]
+
+
+def test_the_overage_rate_is_that_of_the_last_block_drawn() -> None:
+    blocks = (
+        block("A", date(2026, 1, 1), date(2026, 7, 1), overage_rate=D(100)),
+        block("B", date(2026, 1, 1), date(2026, 8, 1), overage_rate=D(200)),
+        block("C", date(2026, 1, 1), date(2026, 9, 1)),
+    )
+    answer = rated(terms(blocks=blocks), work("T-1", date(2026, 6, 10), "16"))
+    assert lines(answer)[0] == ("overage B", D(1), D("200.00"))
+
+
+@pytest.mark.parametrize("policy", ["refuse", "carry"])
+def test_without_blocks_there_is_nothing_to_overdraw(policy: Any) -> None:
+    assert total(rated(terms(overdraw=policy), work("T-1", date(2026, 6, 10), "1"))) == D("120.00")
+
+
+@pytest.mark.parametrize(("mode", "total_"), [("down", "0.19"), ("up", "0.18")])
+def test_a_discount_is_rounded_as_agreed(mode: Any, total_: str) -> None:
+    more = {"discount_pct": D(5), "rounding": {"discount": {"mode": mode, "scale": 2}}}
+    assert total(rated(terms("0.19", more=more), work("T-1", date(2026, 6, 10), "1"))) == D(total_)
+
+
 @pytest.mark.parametrize(
     ("cap", "billed", "over"),
     [({"cap_hours": D(5)}, "600.00", 2), ({"cap_amount": D(660)}, "660.00", D("1.5")), ({}, "840.00", 0)],

@@ -179,11 +179,9 @@ def allocate(
     """
     run = _Run(wanted, offered, kin or {})
     run.net_credits()
-    run.by_reference()
-    run.by_equality()
-    run.by_sums()
-    run.by_nearness()
-    run.by_kin()
+    for step in (run.by_reference, run.by_equality, run.by_sums, run.by_nearness, run.by_kin):
+        if run.unsettled():  # most groups are settled by the first passes
+            step()
     duplicates = run.duplicates()
     run.keep_rests({key for key, _ in duplicates})
     run.place_credits()
@@ -236,6 +234,9 @@ class _Run:
                 if other != product:
                     self.kin[product].add(other)
                     self.kin[other].add(product)
+
+    def unsettled(self) -> bool:
+        return bool(self.wants) and any(offer.open for offer in self.offers)
 
     # --- giving ---------------------------------------------------------------------------------------------------
     def give(self, want: _Want, offer: _Offer, quantity: Decimal, amount: Decimal, by: By) -> None:
@@ -298,14 +299,15 @@ class _Run:
         def any_line(one: _Offer) -> Hashable:
             return ()
 
-        for part in (line, product, any_line):
+        correcting = [one for one in self.credits if one.line.corrects is not None]
+        for part in (line, product, any_line) if correcting else ():
             for exactly in (True, False):
                 blocks: dict[Hashable, list[_Offer]] = defaultdict(list)
                 for offer in self.offers:
                     if offer.amount > 0:
                         blocks[(offer.line.invoice, part(offer))].append(offer)
-                for credit in self.credits:
-                    if credit.line.corrects is not None and credit.amount < 0:
+                for credit in correcting:
+                    if credit.amount < 0:
                         self._take_back(credit, blocks.get((credit.line.corrects, part(credit)), []), exactly)
 
     def _take_back(self, credit: _Offer, lines: list[_Offer], exactly: bool) -> None:

@@ -120,7 +120,7 @@ def _line(terms: Terms, currency: str, time_zone: str, part: Part, start: date, 
     entry = Entry(piece, charge, portion, *prorated(terms, charge, portion), start, end, True)
     step = line_step(terms.rounding, currency)
     amount = round_to(entry.amount, step.scale, step.mode)
-    steps = tuple(text.line_steps([entry], amount, step, currency, None))
+    steps = tuple(text.line_steps([entry], amount, step, currency, part))
     category: Literal["usage", "flat"] = "flat" if held.component == "flat" else "usage"
     return Component(held.component, held.unit_price, held.quantity, amount, start, end, category=category, steps=steps)
 

@@ -42,7 +42,7 @@ def due(
     pieces = cut(service, part, measured)
     if _waits(pieces[0].terms, measured, final):
         return ()
-    lines = _lines(list(entries(measured, part, pieces, final)), service.currency, measured, explain)
+    lines = _lines(list(entries(measured, part, pieces, final)), service.currency, part, measured, explain)
     _discount(lines, pieces, service.currency, explain)
     sources, records = evidence(measured)
     components = [line.component(part, sources, records) for line in lines]
@@ -165,7 +165,9 @@ def _quantity(of: Sequence[Entry]) -> Number:
     return total
 
 
-def _lines(all_entries: list[Entry], currency: str, measured: Measurement | None, explain: bool) -> list[_Line]:
+def _lines(
+    all_entries: list[Entry], currency: str, part: Part, measured: Measurement | None, explain: bool
+) -> list[_Line]:
     """Entries of the same component and price are one line: summed exactly, rounded once."""
     grouped: dict[tuple[object, ...], list[Entry]] = {}
     for entry in all_entries:
@@ -181,7 +183,7 @@ def _lines(all_entries: list[Entry], currency: str, measured: Measurement | None
         terms = group[0].piece.terms
         step = line_step(terms.rounding, currency)
         amount = round_to(summed(group), step.scale, step.mode)
-        steps = text.line_steps(group, amount, step, currency, measured) if explain else []
+        steps = text.line_steps(group, amount, step, currency, part, measured) if explain else []
         lines.append(_Line(group, amount, steps, terms.lines == "segment" and group[0].lasts))
     return lines
 
@@ -236,7 +238,7 @@ def _take_share(
         within = line.within(numbers)
         taken = round_to(share(times(times(line.left, within), by.value), 1, _HUNDRED), step.scale, step.mode)
         if explain and taken:
-            part = "" if within == 1 else f" x {quantity(within)}"
+            part = "" if within == 1 else f" x {text.ratio(within)}"
             formula = (
                 f"{amount_text(line.left, currency)}{part} x {quantity(by.value)} % = {amount_text(taken, currency)}"
             )

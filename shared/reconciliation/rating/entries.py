@@ -8,7 +8,7 @@ filling when the terms change.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -94,12 +94,11 @@ def mean(of: Sequence[Entry]) -> Number:
 def cut(service: Service, part: Part, measured: Measurement | None) -> list[Piece]:
     """The pieces of a part. Where any part costs a whole period, what changes inside it does not count."""
     versions = service.versions
-    last = bisect_right(versions, part.end, key=_starts)
+    last = bisect_left(versions, part.end, key=_starts)
     first = max(bisect_right(versions, part.start, key=_starts) - 1, 0)
     terms = versions[first].terms
     accumulates = measured is not None and measured.kind != "gauge" and not isinstance(terms.price, FlatPrice)
     if (terms.proration == "none" or terms.period.unit == "once") and not accumulates:
-        last = first + 1
         cuts = [part.start, part.end]
     else:
         cuts = _cuts(service, part, first, last)
@@ -204,11 +203,17 @@ def _entered(piece: Piece, before: Number | None, highest: Number) -> Iterator[E
         yield Entry(piece, charge, WHOLE, times(charge.number, charge.unit_price), 1, piece.start, piece.end)
 
 
+def statistic_of(terms: Terms) -> str:
+    """What of a gauge is priced. Where any part costs a whole period, changes inside it do not count: its start does
+    in advance, its highest level in arrears."""
+    if terms.statistic == "prorated" and (terms.proration == "none" or terms.period.unit == "once"):
+        return "first" if terms.billing == "advance" else "max"
+    return terms.statistic
+
+
 def _one_quantity(measured: Measurement, part: Part, first: Piece) -> Number | None:
     """The one quantity that is priced for the whole part; ``None``: each level for as long as it stood."""
-    kind: str = first.terms.statistic
-    if kind == "prorated" and (first.terms.proration == "none" or first.terms.period.unit == "once"):
-        kind = "first" if first.terms.billing == "advance" else "max"
+    kind = statistic_of(first.terms)
     if kind == "prorated":
         return None
     return statistic(measured.levels, kind, part.start, part.end, first.zone)

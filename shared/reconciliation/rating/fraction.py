@@ -12,7 +12,7 @@ from shared.kernel.periods import instant_of
 from shared.reconciliation.rating.model import Number, Part
 from shared.reconciliation.rating.numbers import share
 
-_DAY_SECONDS = 86_400
+DAY_SECONDS = 86_400
 
 
 class Share(NamedTuple):
@@ -59,7 +59,7 @@ def length(terms: Terms, start: date, end: date, time_zone: str) -> int:
 def elapsed(start: datetime, end: datetime) -> int:
     """Whole seconds between two instants."""
     gone = end - start
-    return gone.days * _DAY_SECONDS + gone.seconds
+    return gone.days * DAY_SECONDS + gone.seconds
 
 
 def _thirty(day: date) -> int:

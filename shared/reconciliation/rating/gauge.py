@@ -28,7 +28,9 @@ class Segment(NamedTuple):
     share: Share
 
 
-class _Stay(NamedTuple):
+class Stay(NamedTuple):
+    """A gauge stands at ``quantity`` between two instants."""
+
     start: datetime
     end: datetime
     quantity: Number
@@ -40,12 +42,12 @@ def segments(
     """The levels in ``[start, end)`` of ``part``, equal neighbours merged. ``whole`` is the share of all of it."""
     if len(levels) == 1 and levels[0].until is None and levels[0].at <= instant_of(start, time_zone):
         return [Segment(start, end, levels[0].quantity, whole)]
-    stays = _merged(_stays(levels, instant_of(start, time_zone), instant_of(end, time_zone)))
+    merged = _merged(stays(levels, instant_of(start, time_zone), instant_of(end, time_zone)))
     cut = _by_seconds if terms.proration == "seconds" else _by_days
     full = length(terms, *reference(terms, part), time_zone)
     step = terms.rounding.fraction
     found = []
-    for from_, to, quantity, counted in cut(stays, terms, time_zone):
+    for from_, to, quantity, counted in cut(merged, terms, time_zone):
         portion = Share(counted, full) if counted != full else Share(1, 1)
         if step is not None and portion.denominator != 1:
             portion = Share(round_to(portion.value, step.scale, step.mode), 1)
@@ -55,30 +57,30 @@ def segments(
 
 def statistic(levels: Sequence[Level], kind: str, start: date, end: date, time_zone: str) -> Number | None:
     """One quantity for ``[start, end)``: ``max``, ``last``, ``first`` or ``time_weighted``. ``None``: no value."""
-    stays = _stays(levels, instant_of(start, time_zone), instant_of(end, time_zone))
-    return _STATISTICS[kind](stays) if stays else None
+    found = stays(levels, instant_of(start, time_zone), instant_of(end, time_zone))
+    return _STATISTICS[kind](found) if found else None
 
 
-def _stays(levels: Sequence[Level], start: datetime, end: datetime) -> list[_Stay]:
+def stays(levels: Sequence[Level], start: datetime, end: datetime) -> list[Stay]:
     """Each level from its instant (or ``start``) to the next one's, its own ``until``, or ``end``."""
     ordered = sorted(levels, key=_at)
-    stays = []
+    found = []
     for index, level in enumerate(ordered):
         to = ordered[index + 1].at if index + 1 < len(ordered) else end
         to = min(to, end) if level.until is None else min(to, end, level.until)
         from_ = max(level.at, start)
         if from_ < to:
-            stays.append(_Stay(from_, to, level.quantity))
-    return stays
+            found.append(Stay(from_, to, level.quantity))
+    return found
 
 
 def _at(level: Level) -> tuple[datetime, Number]:
     return level.at, level.quantity
 
 
-def _merged(stays: list[_Stay]) -> list[_Stay]:
-    merged: list[_Stay] = []
-    for stay in stays:
+def _merged(found: list[Stay]) -> list[Stay]:
+    merged: list[Stay] = []
+    for stay in found:
         if merged and merged[-1].quantity == stay.quantity and merged[-1].end == stay.start:
             merged[-1] = merged[-1]._replace(end=stay.end)
         else:
@@ -89,19 +91,19 @@ def _merged(stays: list[_Stay]) -> list[_Stay]:
 _Counted = list[tuple[date, date, Number, int]]
 
 
-def _by_days(stays: list[_Stay], terms: Terms, time_zone: str) -> _Counted:
+def _by_days(found: list[Stay], terms: Terms, time_zone: str) -> _Counted:
     counted: _Counted = []
-    for stay in stays:
+    for stay in found:
         start, end = local_date(stay.start, time_zone), local_date(stay.end, time_zone)
         if start < end:  # else another level of the same day holds
             counted.append((start, end, stay.quantity, length(terms, start, end, time_zone)))
     return _joined(counted)
 
 
-def _by_seconds(stays: list[_Stay], terms: Terms, time_zone: str) -> _Counted:
+def _by_seconds(found: list[Stay], terms: Terms, time_zone: str) -> _Counted:
     return [
         (local_date(s.start, time_zone), local_date(s.end, time_zone), s.quantity, elapsed(s.start, s.end))
-        for s in stays
+        for s in found
     ]
 
 
@@ -116,19 +118,19 @@ def _joined(counted: _Counted) -> _Counted:
     return joined
 
 
-def _time_weighted(stays: list[_Stay]) -> Number:
+def _time_weighted(found: list[Stay]) -> Number:
     total: Number = ZERO
     seconds = 0
-    for stay in stays:
+    for stay in found:
         lasted = elapsed(stay.start, stay.end)
         total = plus(total, times(stay.quantity, Decimal(lasted)))
         seconds += lasted
-    return share(total, 1, seconds) if seconds else stays[-1].quantity
+    return share(total, 1, seconds) if seconds else found[-1].quantity
 
 
-_STATISTICS: dict[str, Callable[[list[_Stay]], Number]] = {
-    "max": lambda stays: max(stay.quantity for stay in stays),
-    "last": lambda stays: stays[-1].quantity,
-    "first": lambda stays: stays[0].quantity,
+_STATISTICS: dict[str, Callable[[list[Stay]], Number]] = {
+    "max": lambda found: max(stay.quantity for stay in found),
+    "last": lambda found: found[-1].quantity,
+    "first": lambda found: found[0].quantity,
     "time_weighted": _time_weighted,
 }

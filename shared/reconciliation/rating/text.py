@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 
 from shared.events.contracts import RoundingStep
 from shared.kernel.canonical import decimal_text
 from shared.kernel.money import amount_text, split_largest_remainder
+from shared.kernel.periods import instant_of
 from shared.reconciliation.rating.billable import Allowances, Billable, converts
-from shared.reconciliation.rating.entries import Entry, inner_price
-from shared.reconciliation.rating.fraction import WHOLE, Share
-from shared.reconciliation.rating.model import ZERO, Arithmetic, Measurement, Number
+from shared.reconciliation.rating.entries import Entry, inner_price, statistic_of
+from shared.reconciliation.rating.fraction import DAY_SECONDS, WHOLE, Share, elapsed
+from shared.reconciliation.rating.gauge import stays
+from shared.reconciliation.rating.model import ZERO, Arithmetic, Measurement, Number, Part
 from shared.reconciliation.rating.numbers import plus
 from shared.reconciliation.words import SENTENCE, clip, price, quantity
 
@@ -24,7 +27,12 @@ def rounding(step: RoundingStep) -> str:
 
 
 def line_steps(
-    of: Sequence[Entry], amount: Decimal, step: RoundingStep, currency: str, measured: Measurement | None
+    of: Sequence[Entry],
+    amount: Decimal,
+    step: RoundingStep,
+    currency: str,
+    part: Part,
+    measured: Measurement | None = None,
 ) -> list[Arithmetic]:
     """How the amount of a line came about: units, price, the line, and its segments where there are several."""
     steps: list[Arithmetic] = []
@@ -32,7 +40,7 @@ def line_steps(
     for entry in of[:_SHOWN_MAX]:
         if entry.billable is not None and entry.billable not in seen:
             seen.add(entry.billable)
-            steps.extend(_units(entry, entry.billable, measured))
+            steps.extend(_units(entry, entry.billable, part, measured))
         if entry.charge.size is not None and entry.charge.units is not None:
             steps.append(_blocks(entry))
     label = of[0].charge.component
@@ -49,8 +57,8 @@ def line_steps(
     return steps
 
 
-def _units(entry: Entry, bill: Billable, measured: Measurement | None) -> list[Arithmetic]:
-    steps = [Arithmetic("used", _measured(entry, bill.measured, measured), bill.measured)]
+def _units(entry: Entry, bill: Billable, part: Part, measured: Measurement | None) -> list[Arithmetic]:
+    steps = [Arithmetic("used", _measured(entry, bill.measured, part, measured), bill.measured)]
     if bill.converted != bill.measured:
         rule = entry.piece.terms.convert
         unit = "" if rule is None else f" {rule.to_unit}"
@@ -64,18 +72,33 @@ def _units(entry: Entry, bill: Billable, measured: Measurement | None) -> list[A
     return steps
 
 
-def _measured(entry: Entry, value: Number, measured: Measurement | None) -> str:
-    if measured is None:
-        return quantity(value)
+_STATISTICS = {"max": "highest level", "last": "last level", "first": "first level"}
+
+
+def _measured(entry: Entry, value: Number, part: Part, measured: Measurement | None) -> str:
     shown = quantity(value)
+    if measured is None:
+        return shown
     if measured.kind == "gauge":
-        kind = entry.piece.terms.statistic
-        if kind != "prorated":
-            return f"{kind.replace('_', '-')} level = {shown}"
-        return f"{shown} from {entry.start} to {entry.end}"
-    records = sum(amount.records for amount in measured.amounts)
+        kind = statistic_of(entry.piece.terms)
+        if kind == "time_weighted":
+            return f"{_weighted(measured, part, entry.piece.zone)} = {shown}"
+        return f"{_STATISTICS[kind]} = {shown}" if kind in _STATISTICS else f"{shown} from {entry.start} to {entry.end}"
     what = "highest mark" if measured.kind == "peak" else "sum"
+    if entry.piece.end < part.end:
+        return f"{what} up to {entry.piece.end} = {shown}"
+    records = sum(amount.records for amount in measured.amounts)
     return f"{what} of {records} record{'' if records == 1 else 's'} = {shown}"
+
+
+def _weighted(measured: Measurement, part: Part, time_zone: str) -> str:
+    """``(3 x 10 + 5 x 15 + 4 x 5) / 30 days``, or in seconds: the time without a value is no part of it."""
+    found = stays(measured.levels, instant_of(part.start, time_zone), instant_of(part.end, time_zone))
+    lasted = [elapsed(stay.start, stay.end) for stay in found]
+    unit, size = ("days", DAY_SECONDS) if all(seconds % DAY_SECONDS == 0 for seconds in lasted) else ("seconds", 1)
+    terms = [f"{quantity(stay.quantity)} x {seconds // size}" for stay, seconds in zip(found, lasted, strict=True)]
+    whole = f") / {sum(lasted) // size} {unit}"
+    return clip("(" + " + ".join(terms), SENTENCE // 2) + whole
 
 
 def _allowed(bill: Billable, given: Allowances) -> str:
@@ -125,6 +148,11 @@ def portion(share: Share) -> str:
     return str(counted) if share.denominator == 1 else f"{counted}/{share.denominator}"
 
 
+def ratio(value: Number) -> str:
+    """A share as it is computed with: ``2/3``, never 0.666667."""
+    return f"{value.numerator}/{value.denominator}" if isinstance(value, Fraction) else quantity(value)
+
+
 def _fees(entry: Entry, currency: str) -> str:
     terms = entry.piece.terms.price
     if terms.kind != "percentage":
@@ -136,6 +164,9 @@ def _fees(entry: Entry, currency: str) -> str:
             continue
         fixed = f" + {price(terms.fixed, currency)}" if terms.fixed else ""
         shown.append(f"({quantity(fee.paying)} x {decimal_text(terms.rate_pct)} %{fixed})")
+    paying = sum(1 for fee in entry.fees if fee.amount or fee.paying)
+    if paying > _SHOWN_MAX:
+        shown.append(f"{paying - _SHOWN_MAX} more")
     free = sum(1 for fee in entry.fees if not fee.amount and not fee.paying)
     text = " + ".join(shown) or "0"
     return f"{text}, {free} free" if free else text

@@ -106,6 +106,20 @@ def test_one_quantity_of_a_gauge(statistic: str, quantity: D, amount: str) -> No
     assert (line.quantity, line.amount) == (quantity, D(amount))
 
 
+@pytest.mark.parametrize(
+    ("more", "used_"),
+    [
+        ({"statistic": "time_weighted"}, "(3 x 10 + 5 x 15 + 4 x 5) / 30 days = 4.166667"),
+        ({"statistic": "max"}, "highest level = 5"),
+        ({"proration": "none"}, "highest level = 5"),
+        ({"statistic": "last"}, "last level = 4"),
+    ],
+)
+def test_how_one_quantity_came_about(more: dict[str, Any], used_: str) -> None:
+    (line,) = due(service(unit("12.40", **more)), SEATS, JUNE, True)
+    assert line.steps[0].formula == used_
+
+
 def test_one_quantity_is_priced_for_the_share_of_the_part() -> None:
     of = service(unit("12.40", statistic="max"), day("6-1"), day("6-16"))
     (part,) = parts_of(of, day("6-1"), day("7-1"))
@@ -142,6 +156,12 @@ def test_a_level_belongs_to_the_day_on_which_it_was_reached_and_the_last_of_a_da
     assert total(due(service(unit("12.40")), Measurement("gauge", levels), JUNE, True)) == D("51.67")
     by_seconds = due(service(unit("12.40", proration="seconds")), Measurement("gauge", levels), JUNE, True)
     assert total(by_seconds) != D("51.67")
+
+
+def test_a_level_that_did_not_last_the_day_enters_no_tier() -> None:
+    levels = (Level(at("2025-06-11T09:00:00+00:00"), D(8)), Level(at("2025-06-11T15:00:00+00:00"), D(5)))
+    of = terms("graduated", price=tiers(("5", "0", "1"), (None, "0", "10")))
+    assert figures(due(service(of), Measurement("gauge", levels), JUNE, True)) == [("tier 1.flat", D("1.00"))]
 
 
 def test_a_gauge_has_no_value_where_none_was_seen() -> None:
@@ -234,6 +254,8 @@ def test_a_counters_tiers_go_on_filling_when_the_price_changes() -> None:
         ("tier 2.usage", D("0.07"), 50, D("3.50")),
     ]
     assert total(found) == D("13.90")
+    assert [step.formula for step in found[0].steps] == ["sum up to 2025-06-11 = 80", "80 x 0.10 = 8.00"]
+    assert [step.formula for step in found[2].steps] == ["sum of 4 records = 150", "50 x 0.07 = 3.50"]
 
 
 def test_flats_are_charged_once_when_the_price_changes() -> None:

@@ -184,9 +184,10 @@ class Driver:
 
     async def missed(self, source: str, due_at: datetime) -> None:
         """A run of the source's feed that was due has not come."""
-        body = {"due_at": due_at.isoformat()}
-        headers = {"Idempotency-Key": f"missed/{source}"}
-        await self.call("ingestion", "POST", f"/v1/feeds/{source}/usage/missed", json=body, headers=headers)
+        at = due_at.isoformat()
+        envelope = {"specversion": "1.0", "type": "feed.missed.v1", "source": source, "id": f"usage/missed/{source}"}
+        data = {"feed": "usage", "run": 1, "due_at": at}
+        await self.send(source, [{**envelope, "time": at, "assertedat": at, "run": 1, "data": data}], "missed")
 
     async def close(self, client: str, month: date) -> None:
         """Close a client's month, whatever is open in it."""

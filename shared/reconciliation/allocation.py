@@ -30,7 +30,7 @@ _UNITS = 9
 _NEAREST = 8
 """Lines among which sums are searched..."""
 _TERMS = 4
-"""...of so many terms: at most 154 sums for each line that is still open."""
+"""...of so many terms: at most 162 sums for each line that is still open."""
 _KIN = 50
 """Expected lines of touching products over which one billed line is spread."""
 

@@ -719,7 +719,7 @@ class Rows(_Reading):
         fault = Fault(
             "",
             f"the row has the same {_and(columns)} as row {first_row}, and says something else",
-            f"Keep one of the two rows, or correct the column {columns[-1]} of one.",
+            f"Keep one of the two rows, or correct the column {columns[-1]} of one, and send the file again.",
         )
         return [_spoilt(record, fault) for record in records]
 

@@ -23,6 +23,7 @@ from shared.vault.people import People
 from tests.integration.ingestion.conftest import Ingestion
 from tests.integration.ingestion_files.sending import balanced, count, post, records, send, sums, table
 from tests.integration.ingestion_files.vendor import focus, invoices, usage
+from tests.unit.ingestion_files.test_formats import SAMPLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -406,7 +407,47 @@ async def test_a_sources_key_decides_nothing(ingestion: Ingestion) -> None:
 async def test_a_mapping_without_a_target_is_quarantined(ingestion: Ingestion) -> None:
     answer = await send(ingestion, "mappings", table("kind,source,key,target", [("sku", "focus", "a", "")]))
     assert sums(answer) == (0, 0, 1)
-    assert "give one target, or an exclusion" in answer["quarantine"][0]["reason"]
+    assert "give targets, or an exclusion" in answer["quarantine"][0]["reason"]
+
+
+async def test_a_tier_out_of_order_is_quarantined_by_its_path_and_repaired_there(ingestion: Ingestion) -> None:
+    rows = [("C-1", "1", "acme", "edr", "2026-01-01", "EUR", "graduated", "8@4.00;6@3.00;*@2.00")]
+    head = "contract,line,client,product,effective from,currency,price model,tiers"
+    answer = await send(ingestion, "contracts", table(head, rows))
+    assert sums(answer) == (0, 0, 1)
+    (group,) = answer["quarantine"]
+    assert (group["field"], group["reason"], group["fix"]) == (
+        "data.terms.price.tiers.1.up_to",
+        "column tiers (1.up_to): tier 2 ends at 6, and the one before it at 8",
+        "Send tiers in order of up_to.",
+    )
+    repaired = await ingestion.http.post(
+        f"/v1/quarantine/{group['quarantine']}/resubmit",
+        json={"set": {group["field"]: "20"}},
+        headers=ingestion.bearer(ingestion.operator),
+    )
+    assert repaired.status_code in (200, 202), repaired.text
+    (stored,) = await records(ingestion, "contracts")
+    assert [tier.get("up_to") for tier in stored["data"]["terms"]["price"]["tiers"]] == ["8", "20", None]
+
+
+async def test_two_versions_of_a_contract_line_from_one_day_do_not_both_enter(ingestion: Ingestion) -> None:
+    head = "contract,line,client,product,effective from,currency,price"
+    line = ("C-1", "1", "acme", "edr", "2026-01-01", "EUR")
+    answer = await send(ingestion, "contracts", table(head, [(*line, "4.20"), (*line, "4.50")]))
+    assert sums(answer) == (1, 0, 1)
+    assert "same contract, line and effective from as row 2" in answer["quarantine"][0]["reason"]
+
+
+@pytest.mark.parametrize("name", ["microsoft-nce", "microsoft-daily-usage", "toggl", "clockify", "harvest"])
+async def test_the_formats_of_others_are_stored_and_sent_again_are_duplicates(ingestion: Ingestion, name: str) -> None:
+    content = (SAMPLES / f"{name}.csv").read_text()
+    stored, duplicate, quarantined = sums(await send(ingestion, name, content))
+    assert stored > 0
+    assert duplicate == 0
+    assert sums(await send(ingestion, name, content)) == (0, stored, quarantined)
+    stored_bodies = b"".join(row["body"] for row in await ingestion.rows("SELECT body FROM log.record"))
+    assert not [word for word in (b"Ada", b"ada@", b"disk") if word in stored_bodies]
 
 
 # What is refused whole

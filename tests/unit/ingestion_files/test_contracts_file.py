@@ -300,7 +300,7 @@ def test_two_versions_of_a_line_from_one_day_are_refused() -> None:
         Fault(
             "",
             "the row has the same contract, line and effective from as row 2, and says something else",
-            "Keep one of the two rows, or correct the column effective from of one.",
+            "Keep one of the two rows, or correct the column effective from of one, and send the file again.",
         )
     ]
 

@@ -13,8 +13,7 @@ from shared.events.discrepancies import Source, Span
 from shared.kernel.canonical import decimal_text
 from shared.kernel.money import round_to
 from shared.kernel.periods import Period, instant_of
-from shared.reconciliation.rating.apply import due
-from shared.reconciliation.rating.billed import difference, total
+from shared.reconciliation.rating.billed import Statement, rate, rate_original, total
 from shared.reconciliation.rating.document import (
     BlockShown,
     EntryGiven,
@@ -81,9 +80,10 @@ def answer(asked: Question) -> RatingAnswer:
     if terms.labour is not None or isinstance(asked.measured, tuple):
         hours = _hours(asked)
         lines = labour_difference(hours.components, asked.billed, service.currency)
-    elif isinstance(asked.measured, Measurement) or asked.measured is None:
-        now = due(service, asked.measured, part, asked.final)
-        lines = difference(now, asked.billed, service.currency)
+    elif terms.booking == "original" and asked.billed:
+        lines = rate_original(service, asked.measured, part, asked.final, _statements(asked))
+    else:
+        lines = rate(service, asked.measured, part, asked.final, asked.billed)
     sum_ = total(lines)
     return RatingAnswer(
         lines=tuple(_shown(line) for line in lines),
@@ -295,6 +295,19 @@ def _hours(asked: Question) -> Rated:
         earlier=earlier,
         tenant_rates=asked.tenant_rates,
     )
+
+
+def _statements(asked: Question) -> list[Statement]:
+    """The sub-periods that were billed, and the one that is billed now: what lies after them, be it nothing."""
+    booked: dict[Period, list[Component]] = {}
+    for line in asked.billed:
+        booked.setdefault(Period(line.start, line.end), []).append(line)
+    statements = [
+        Statement(period, tuple(lines), min(filter(None, (line.booked for line in lines)), default=None))
+        for period, lines in booked.items()
+    ]
+    last = max(period.end for period in booked)
+    return [*statements, Statement(Period(min(last, asked.part.end), asked.part.end))]
 
 
 def _figure(value: Number) -> Decimal:

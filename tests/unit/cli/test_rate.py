@@ -31,6 +31,7 @@ TOTALS = {
     "flat-part-of-a-month": "75.00",
     "late-time": "350.00",
     "late-usage": "9.75",
+    "late-usage-on-its-own-statement": "9.75",
     "minimum-with-discount": "300.00",
     "package": "12.00",
     "percentage": "7.55",
@@ -122,11 +123,21 @@ def test_the_order_of_what_was_measured_does_not_matter(rate: Any, name: str) ->
     assert rate(document).out == rate(EXAMPLES / f"{name}.json").out
 
 
-@pytest.mark.parametrize("name", sorted(TOTALS.keys() - {"late-time", "late-usage"}))
+@pytest.mark.parametrize("name", sorted(name for name in TOTALS if not name.startswith("late-")))
 def test_what_was_billed_is_not_billed_again(rate: Any, name: str) -> None:
     lines = rate(EXAMPLES / f"{name}.json").answer["lines"]
     again = rate({**example(name), "billed": lines}).answer
     assert (again["lines"], again["total"]) == ([], "0")
+
+
+def test_booked_as_it_was_each_line_corrects_its_statement(rate: Any) -> None:
+    lines = rate(EXAMPLES / "late-usage-on-its-own-statement.json").answer["lines"]
+    assert [(line["corrects"], line["component"], line["quantity"], line["total"]) for line in lines] == [
+        ("A", "tier 1.usage", "2", "8"),
+        ("A", "tier 2.usage", "1", "3.25"),
+        ("B", "tier 1.usage", "-2", "-8"),
+        ("B", "tier 2.usage", "2", "6.5"),
+    ]
 
 
 def test_explained_it_is_a_table_with_the_arithmetic_of_every_line(rate: Any) -> None:
@@ -250,7 +261,7 @@ def price(**fields: Any) -> dict[str, Any]:
             changed(
                 terms={"price": {"kind": "graduated", "tiers": [{"up_to": "8"}, {"up_to": "5"}]}},
             ),
-            "terms.price.tiers",
+            "terms.price.tiers.1.up_to",
             "tier 2 ends at 5",
         ),
         (

@@ -13,18 +13,12 @@ import typer
 from services.cli.api import Api, segment
 from services.cli.faults import Exit
 from services.cli.frame import current
-from services.cli.output import Column, Output
+from services.cli.output import DIRECTIONS, Column, Output
 from shared.kernel.money import amount_text
 
 app = typer.Typer(help="Where delivery, contract and bill have come apart.", no_args_is_help=True)
 
 _AT_ONCE = 8
-_WORDS = {
-    "client_owes_us": "▲ client owes us",
-    "we_owe_client": "▼ we owe client",
-    "vendor_owes_us": "▲ vendor owes us",
-    "we_owe_vendor": "▼ we owe vendor",
-}
 
 
 def _money(amount: str | None, currency: str | None) -> str:
@@ -56,7 +50,7 @@ def _row(item: dict[str, Any]) -> dict[str, Any]:
         "why": body["why"],
         "money": _money(body.get("amount"), body.get("currency")),
         "currency": body.get("currency") or "",
-        "direction": _WORDS[body["direction"]],
+        "direction": DIRECTIONS[body["direction"]],
         "reached": body["reached"],
     }
 
@@ -149,6 +143,44 @@ def _waits(group: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**head, **one, "side": one["side"].replace("_", " ")} for one in group["waiting"] or [{"side": "?"}]]
 
 
+@app.command("sums")
+def sums(
+    by: Annotated[str, typer.Option(help="client, code, direction or standing.")] = "direction",
+    client: Annotated[str | None, typer.Option(help="One client.")] = None,
+    period: Annotated[str | None, typer.Option(help="One month, as 2026-10.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Next page, from the last answer.")] = None,
+) -> None:
+    """Sum up what is open: owed, at risk and lost. Directions are never netted, currencies never added."""
+    out = current().out
+    answer = (
+        current()
+        .api("matching")
+        .get("/v1/discrepancies/sums", by=by, client=client, period=period, limit=limit, cursor=cursor)
+    )
+    columns = [
+        *([] if by == "direction" else [Column("value", by.upper())]),
+        Column("direction", "DIRECTION"),
+        Column("currency", "CUR"),
+        Column("owed", "OWED", right=True),
+        Column("at_risk", "AT RISK", right=True),
+        Column("lost", "LOST", right=True),
+        Column("unplaced", "OTHER", right=True, drop=1),
+        Column("count", "COUNT", right=True),
+        Column("without_amount", "NO AMOUNT", right=True, drop=2),
+    ]
+    rows = answer["data"] if out.for_programs else [_sum(by, row) for row in answer["data"]]
+    out.rows(rows, columns, answer["meta"], empty="nothing is open (plumbline discrepancies list says over how much)")
+    if answer["meta"].get("next"):
+        out.note(f"more: --cursor {answer['meta']['next']}")
+
+
+def _sum(by: str, row: dict[str, Any]) -> dict[str, Any]:
+    amounts = {name: _money(row[name], row["currency"]) for name in ("owed", "at_risk", "lost", "unplaced")}
+    value = row[by] or "(none)"
+    return row | amounts | {"value": value, "direction": DIRECTIONS[row["direction"]]}
+
+
 @app.command("show")
 def show(discrepancy: Annotated[str, typer.Argument(help="Its id, or the first eight digits.")]) -> None:
     """Show one discrepancy: the verdict, what it rests on, and its history."""
@@ -164,7 +196,7 @@ def _headline(data: dict[str, Any]) -> str:
         else "no price known"
     )
     parts = [_who(body), body.get("product_name") or body.get("product"), _period(body)]
-    return f"{_WORDS[body['direction']]} {money}: {', '.join(part for part in parts if part)}"
+    return f"{DIRECTIONS[body['direction']]} {money}: {', '.join(part for part in parts if part)}"
 
 
 def _show(out: Output, data: dict[str, Any]) -> None:
@@ -196,6 +228,8 @@ def explain(discrepancy: Annotated[str, typer.Argument(help="Its id, or the firs
     """Show the arithmetic of a discrepancy, from the records that it rests on. Nothing is computed again."""
     frame = current()
     data = frame.api("matching").get(f"/v1/discrepancies/{segment(discrepancy)}")["data"]
+    if data.get("recorded"):
+        data["body"] = data["recorded"]  # the body that the basis gives
     steps = data["body"].get("derivation", [])
     _locate(frame.api("ingestion"), [source for step in steps for source in step.get("sources", [])])
     frame.out.document(data, show=lambda: _explain(frame.out, data))

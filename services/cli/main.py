@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from deploy.local.home import Home
-from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, rate, tail, tenants
+from services.cli import demo, discrepancies, ingest, mappings, platform, quarantine, rate, statement, tail, tenants
 from services.cli.faults import Exit, Fault
 from services.cli.frame import Frame, enter
 from services.cli.output import Output
@@ -38,6 +38,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(mappings.app, name="mappings")
 app.add_typer(discrepancies.app, name="discrepancies")
 app.command()(discrepancies.explain)
+app.add_typer(statement.app, name="statement")
 app.command()(rate.rate)
 app.command()(tail.tail)
 

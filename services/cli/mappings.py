@@ -10,7 +10,7 @@ import typer
 
 from services.cli.faults import Fault
 from services.cli.frame import current
-from services.cli.output import Column
+from services.cli.output import DIRECTIONS, Column, Output
 from shared.kernel.money import amount_text
 
 app = typer.Typer(help="Vendor accounts to clients, vendor products to products.", no_args_is_help=True)
@@ -46,7 +46,7 @@ def list_(
     ]
     frame.out.rows(rows, columns, empty="nothing to map: no vendor identifier has been seen")
     if any(row["state"] == "unmapped" for row in rows):
-        frame.out.note("next: plumbline mappings confirm KIND SOURCE KEY TARGET")
+        frame.out.note("next: plumbline mappings preview KIND SOURCE KEY TARGET says what it would do; confirm does it")
 
 
 def _unmapped(body: dict[str, Any]) -> dict[str, Any]:
@@ -119,3 +119,73 @@ def withdraw(
     frame.out.document(
         answer, show=lambda: frame.out.say(f"{kind} {source} {key} is unmapped again   {answer['place']}")
     )
+
+
+@app.command("preview")
+def preview(
+    kind: Annotated[str, typer.Argument(help="account or sku.")],
+    source: Annotated[str, typer.Argument(help="Whose identifier it is.")],
+    key: Annotated[str, typer.Argument(help="The identifier.")],
+    target: Annotated[str | None, typer.Argument(help="The client (of an account) or product (of a sku).")] = None,
+    exclude: Annotated[
+        str | None, typer.Option(help="Instead of a target: internal, not_billed, test or other.")
+    ] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Instead of a target: take the mapping back.")] = False,
+) -> None:
+    """Say what a mapping would do to every period before anyone confirms it. Nothing is written."""
+    if sum((target is not None, exclude is not None, withdraw)) != 1:
+        raise Fault("give a target, --exclude REASON or --withdraw, one of them")
+    body: dict[str, Any] = {"kind": kind, "source": source, "key": key}
+    if target is not None:
+        body["targets"] = [{"id": target}]
+    elif exclude is not None:
+        body["excluded"] = {"reason": exclude}
+    else:
+        body["withdraw"] = True
+    frame = current()
+    answer = frame.api("matching").post("/v1/mappings/preview", json=body)["data"]
+    frame.out.document(answer, show=lambda: _effect(frame.out, answer))
+    if answer["left"]:
+        frame.out.note(f"{answer['left']:,} groups were not looked at: the figures are of the newest months")
+
+
+_CHANGES = {"detected": "opens", "changed": "changes", "cleared": "clears"}
+
+
+def _effect(out: Output, answer: dict[str, Any]) -> None:
+    out.say(answer["sentence"], style="bold")
+    rows = [
+        _change(period, kind, change)
+        for period in (*answer["periods"], *answer["identifiers"])
+        for kind in _CHANGES
+        for change in period[kind]
+    ]
+    columns = [
+        Column("client", "CLIENT"),
+        Column("month", "PERIOD"),
+        Column("change", "CHANGE"),
+        Column("code", "CODE"),
+        Column("product", "PRODUCT"),
+        Column("money", "AMOUNT", right=True),
+        Column("currency", "CUR"),
+        Column("direction", "DIRECTION"),
+        Column("why", "WHY", drop=1),
+    ]
+    if rows:
+        out.rows(rows, columns)
+
+
+def _change(period: dict[str, Any], kind: str, change: dict[str, Any]) -> dict[str, Any]:
+    amount, currency = change.get("amount"), change.get("currency")
+    identifier = change.get("account") or change.get("sku")
+    return {
+        "client": period.get("client") or f"({change.get('vendor_source')} {identifier})",
+        "month": period["period"]["from"][:7] + (" (closed)" if period["closed"] else "") if "period" in period else "",
+        "change": _CHANGES[kind],
+        "code": change["code"],
+        "product": change.get("product") or "",
+        "money": amount_text(Decimal(amount), currency) if amount is not None and currency else "—",
+        "currency": currency or "",
+        "direction": DIRECTIONS[change["direction"]],
+        "why": change["why"],
+    }

@@ -13,6 +13,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+DIRECTIONS = {
+    "client_owes_us": "▲ client owes us",
+    "we_owe_client": "▼ we owe client",
+    "vendor_owes_us": "▲ vendor owes us",
+    "we_owe_vendor": "▼ we owe vendor",
+}
+"""Who owes whom, in words: amounts have no sign."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -141,7 +141,7 @@ def _moves(step: Step) -> Iterable[tuple[tuple[Direction, str], Decimal]]:
 
 
 def sentence(wanted: Mapped, effect: Effect) -> str:
-    """``Confirming account acronis 8841 = cobalt back-bills EUR 2,548.80 over 12 months (4 closed), opens 12.``"""
+    """``Confirming account acronis 8841 = cobalt back-bills EUR 2548.80 over 12 months (4 closed), opens 12.``"""
     said = [text for one in effect.money for text in _said(one)]
     closed = sum(1 for period in effect.periods if period.closed)
     if said:

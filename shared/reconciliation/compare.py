@@ -1,28 +1,100 @@
-"""The verdict on one group: its sides, then the rules in their order of precedence."""
+"""The verdict on one group: its cases line by line, each through the rules in their order of precedence."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from shared.events.discrepancies import Code, Direction, DiscrepancyBody
+from shared.reconciliation import words
 from shared.reconciliation.case import Case
 from shared.reconciliation.exact import exact
-from shared.reconciliation.inputs import GroupInputs
+from shared.reconciliation.inputs import GroupInputs, ScopeTotal
 from shared.reconciliation.rules import PRECEDENCE
 from shared.reconciliation.rules.base import ZERO, Outcome
-from shared.reconciliation.sides import case_of, invoice_waits, next_change
-from shared.reconciliation.verdict import State, Verdict, Waiting
+from shared.reconciliation.sides import Sides, invoice_waits, next_change, sides_of
+from shared.reconciliation.vendor import VendorSide, vendor_side
+from shared.reconciliation.verdict import Break, LineState, State, StatementLine, Verdict, Waiting
+from shared.reconciliation.views import sample
 
 
 @exact
 def draw_group(inputs: GroupInputs) -> Verdict | None:
-    """What holds between what one client used, was agreed and was billed of one product in one month.
+    """What holds between what one client used, was agreed and was billed of the products of a group in one month.
 
     ``None``: there is nothing to compare. Pure: the same facts, in any order, give the same verdict byte for byte.
     """
-    case = case_of(inputs)
-    return _verdict(case) if isinstance(case, Case) else case
+    sides = sides_of(inputs) or Sides(())
+    judged = [_judged(case) for case in sides.cases]
+    vendor = vendor_side(inputs, _used(sides.cases), _billed(judged)) if _has_vendor(inputs) else VendorSide()
+    if not (judged or sides.strays or vendor.breaks or vendor.totals or vendor.waiting):
+        return None
+    return _verdict(inputs, sides, judged, vendor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A case, and what the rules made of it."""
+
+    case: Case
+    outcomes: tuple[Outcome, ...]
+    expected: Decimal | None
+    billed: Decimal | None
+
+    @property
+    def breaks(self) -> tuple[Break, ...]:
+        return tuple(one for outcome in self.outcomes for one in outcome.breaks)
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        return (*self.case.waiting, *(wait for outcome in self.outcomes for wait in outcome.waiting))
+
+    @property
+    def broken(self) -> Decimal:
+        return sum((outcome.broken for outcome in self.outcomes), ZERO)
+
+    @property
+    def explained(self) -> Decimal:
+        return sum((outcome.explained for outcome in self.outcomes if not outcome.waiting), ZERO)
+
+    @property
+    def pending(self) -> Decimal:
+        return sum((outcome.explained for outcome in self.outcomes if outcome.waiting), ZERO)
+
+    @property
+    def explained_by(self) -> list[str]:
+        return [outcome.explained_by for outcome in self.outcomes if outcome.explained_by]
+
+    @property
+    def compared(self) -> bool:
+        return self.expected is not None and self.billed is not None
+
+
+def _judged(case: Case) -> _Judged:
+    expected = case.expected.amount
+    if case.waiting:
+        return _Judged(case, (), expected, None)
+    if case.exchange is not None and case.exchange.rate is None:
+        expected, billed = None, None
+    else:
+        billed = case.billed.amount if case.billed else ZERO
+    outcomes: list[Outcome] = []
+    left: Decimal | None = None if expected is None or billed is None else billed - expected
+    if left == 0 and case.billed is not None and not case.over and not case.quantity_difference:
+        return _Judged(case, (), expected, billed)
+    for rule in PRECEDENCE:
+        outcome = rule(case, left)
+        if outcome is None:
+            continue
+        outcome = _awaiting(case, outcome)
+        outcomes.append(outcome)
+        if left is not None:
+            left -= outcome.broken + outcome.explained
+        if outcome.settled:
+            break
+    return _Judged(case, tuple(outcomes), expected, billed)
 
 
 def _awaiting(case: Case, outcome: Outcome) -> Outcome:
@@ -43,7 +115,7 @@ def _awaiting(case: Case, outcome: Outcome) -> Outcome:
 def _could_answer(case: Case, body: DiscrepancyBody) -> tuple[str, ...]:
     """Documents nothing of which counts yet, and whose lines could answer a break."""
     invoices = case.inputs.invoices
-    if case.mode == "agreement" and case.lines:
+    if case.mode == "agreement" and case.lines and not case.over:
         return ()  # what an agreement is set to bill no invoice changes
     if body.direction is Direction.WE_OWE_CLIENT:
         return invoices.crediting
@@ -52,34 +124,181 @@ def _could_answer(case: Case, body: DiscrepancyBody) -> tuple[str, ...]:
     return invoices.coming
 
 
-def _verdict(case: Case) -> Verdict:
-    expected, billed = case.expected.amount, case.billed.amount if case.billed else ZERO
-    outcomes: list[Outcome] = []
-    left: Decimal | None = None if expected is None else billed - expected
-    for rule in PRECEDENCE:
-        outcome = rule(case, left)
-        if outcome is None:
-            continue
-        outcome = _awaiting(case, outcome)
-        outcomes.append(outcome)
-        if left is not None:
-            left -= outcome.broken + outcome.explained
-        if outcome.settled:
-            break
-    breaks = tuple(sorted((one for outcome in outcomes for one in outcome.breaks), key=lambda one: one.stream_key))
-    pending = dict.fromkeys(wait for outcome in outcomes for wait in outcome.waiting)
-    return Verdict(
-        State.BREAK if breaks else State.NOT_COMPARABLE if pending else State.MATCHED,
-        breaks=breaks,
-        waiting=tuple(pending | dict.fromkeys(invoice_waits(case.inputs))),
-        expected=expected,
-        billed=billed,
-        explained=sum((outcome.explained for outcome in outcomes), ZERO),
-        explained_by=" and ".join(outcome.explained_by for outcome in outcomes if outcome.explained_by) or None,
-        broken=sum((outcome.broken for outcome in outcomes), ZERO),
-        currency=case.currency,
-        next_change=next_change(case.inputs),
-        owed=case.owed,
-        sources=case.due_sources,
-        records=case.due_records,
+# --- lines ---------------------------------------------------------------------------------------------------------
+def _line(judged: _Judged) -> StatementLine:
+    case, breaks, waiting = judged.case, judged.breaks, judged.waiting
+    state = LineState.MATCHED
+    if breaks:
+        state = LineState.BREAK
+    elif waiting:
+        state = LineState.PENDING
+    elif judged.explained:
+        state = LineState.EXPLAINED
+    expected, billed = case.expected, case.billed
+    by = [*judged.explained_by, *(wait.what for wait in waiting if state is LineState.PENDING)]
+    return StatementLine(
+        key=case.key,
+        product=case.product.id,
+        service=case.service,
+        state=state,
+        currency=case.currency if case.exchange is None or case.exchange.rate is not None else None,
+        expected=judged.expected,
+        billed=judged.billed,
+        explained=judged.explained if judged.compared else ZERO,
+        pending=judged.pending if judged.compared else ZERO,
+        broken=judged.broken if judged.compared else ZERO,
+        quantity_expected=None if expected.quantity is None else words.shown(expected.quantity),
+        quantity_billed=None if billed is None else words.shown(billed.quantity),
+        price_expected=None if expected.unit_price is None else words.shown(expected.unit_price),
+        price_billed=None if billed is None or billed.shown_price is None else words.shown(billed.shown_price),
+        contract_ref=case.contract_ref,
+        billed_ref=None if billed is None else billed.ref,
+        by=words.clip("; ".join(dict.fromkeys(by))) or None,
+        until=max((wait.until for wait in waiting if wait.until is not None), default=None),
+        codes=tuple(sorted({one.body.code for one in breaks})),
+        steps=case.steps(),
     )
+
+
+def _lines(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged]) -> tuple[StatementLine, ...]:
+    lines = [_line(one) for one in judged]
+    for line, waiting in sides.strays:
+        lines.append(
+            StatementLine(
+                key=("invoice", line.source, line.invoice, line.line),
+                product=line.product or inputs.product.id,
+                service=line.period,
+                state=LineState.PENDING,
+                currency=line.currency,
+                billed=line.amount,
+                quantity_billed=line.quantity,
+                billed_ref=words.clip(f"{line.invoice} line {line.line}"),
+                by=waiting.what,
+            )
+        )
+    names = {one.id: one.name for one in (inputs.product, *inputs.others)}
+    for product, bundle, used in sides.covered:
+        lines.append(
+            StatementLine(
+                key=("usage", product),
+                product=product,
+                service=inputs.period,
+                state=LineState.EXPLAINED,
+                quantity_expected=words.shown(used.value),
+                by=words.clip(f"covered by bundle {names[bundle]}"),
+            )
+        )
+    return tuple(sorted(lines, key=lambda line: line.key))
+
+
+# --- the group -------------------------------------------------------------------------------------------------------
+def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendor: VendorSide) -> Verdict:
+    lines = _lines(inputs, sides, judged)
+    breaks = sorted([*(one for each in judged for one in each.breaks), *vendor.breaks], key=lambda one: one.stream_key)
+    strays = [waiting for _, waiting in sides.strays]
+    pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
+    known, figures = _figures(judged)
+    waiting = dict.fromkeys([*pending, *vendor.waiting, *(invoice_waits(inputs) if judged or strays else ())])
+    measured = [one.case.used.value for one in judged if not one.case.flat and not one.case.waiting]
+    return Verdict(
+        State.BREAK if breaks else State.NOT_COMPARABLE if pending or not judged else State.MATCHED,
+        breaks=tuple(breaks),
+        waiting=tuple(waiting),
+        explained_by=" and ".join(dict.fromkeys(text for one in known for text in one.explained_by)) or None,
+        next_change=next_change(inputs, [one.case for one in judged]) if judged else None,
+        owed=any(one.case.owed for one in judged),
+        sources=sample(source for one in judged for source in one.case.due_sources),
+        records=sum(one.case.due_records for one in judged),
+        lines=_costed(lines, vendor),
+        vendor=vendor.totals,
+        measured=measured[0] if len(measured) == 1 else None,
+        scope=_scope(judged),
+        expected=figures.expected,
+        billed=figures.billed,
+        explained=figures.explained,
+        broken=figures.broken,
+        currency=figures.currency,
+    )
+
+
+class _Figures(NamedTuple):
+    currency: str | None = None
+    expected: Decimal | None = None
+    billed: Decimal | None = None
+    explained: Decimal = ZERO
+    broken: Decimal = ZERO
+
+
+def _figures(judged: Sequence[_Judged]) -> tuple[list[_Judged], _Figures]:
+    """The sums over the lines that were compared; of none of them what is due alone. Amounts of two currencies are not
+    added up."""
+    compared = [one for one in judged if one.compared]
+    of = compared or [one for one in judged if one.expected is not None or one.billed is not None]
+    currencies = {one.case.currency for one in of}
+    currency = next(iter(currencies)) if len(currencies) == 1 else None
+    if not of or len(currencies) > 1:
+        return compared, _Figures(currency)
+    if compared:
+        return compared, _Figures(
+            currency,
+            sum((one.expected for one in compared if one.expected is not None), ZERO),
+            sum((one.billed for one in compared if one.billed is not None), ZERO),
+            sum((one.explained + one.pending for one in compared), ZERO),
+            sum((one.broken for one in compared), ZERO),
+        )
+    due = [one.expected for one in of if one.expected is not None]
+    billed = [one.billed for one in of if one.billed is not None]
+    return compared, _Figures(
+        currency, sum(due, ZERO) if due else None, sum(billed, ZERO) if billed and not due else None
+    )
+
+
+def _scope(judged: Iterable[_Judged]) -> tuple[ScopeTotal, ...]:
+    """What the contract lines come to, for commitments that cover several."""
+    totals: dict[tuple[str, str, str, str, str], Decimal] = {}
+    for one in judged:
+        if one.case.lines and one.expected is not None and one.case.currency is not None and not one.case.over:
+            line = one.case.lines[0]
+            key = (line.source, line.contract, line.line, one.case.product.id, one.case.currency)
+            totals[key] = totals.get(key, ZERO) + one.expected
+    return tuple(ScopeTotal(*key[:4], totals[key], key[4]) for key in sorted(totals))
+
+
+# --- the vendors' side -----------------------------------------------------------------------------------------
+def _has_vendor(inputs: GroupInputs) -> bool:
+    """Whether anything of a vendor's side can be said."""
+    if inputs.vendor_lines:
+        return True
+    products = (inputs.product, *inputs.others)
+    agreed = any(one.unit_cost is not None for one in products)
+    return agreed or any(line.terms is not None and line.terms.cost is not None for line in inputs.lines)
+
+
+def _used(cases: Sequence[Case]) -> dict[str, Decimal]:
+    """Measured units by product, without those that are not known."""
+    used: dict[str, Decimal] = {}
+    unknown = {case.product.id for case in cases if case.waiting and not case.used.formula}
+    for case in cases:
+        if not case.flat and case.product.id not in unknown:
+            used[case.product.id] = used.get(case.product.id, ZERO) + case.used.value
+    return used
+
+
+def _billed(judged: Sequence[_Judged]) -> tuple[Decimal, str] | None:
+    """What the client is billed for the group, if it is in one currency."""
+    of = [one for one in judged if one.billed is not None and one.case.billed is not None]
+    currencies = {one.case.currency for one in of}
+    currency = next(iter(currencies)) if len(currencies) == 1 else None
+    if currency is None:
+        return None
+    return sum((one.billed for one in of if one.billed is not None), ZERO), currency
+
+
+def _costed(lines: tuple[StatementLine, ...], vendor: VendorSide) -> tuple[StatementLine, ...]:
+    """The vendors' cost of a product, shown on its first line."""
+    costs = {product: of[0] for product, of in (vendor.cost or {}).items() if len(of) == 1}
+    costed = []
+    for line in lines:
+        cost = costs.pop(line.product, None)
+        costed.append(line if cost is None else replace(line, cost=cost[0], cost_currency=cost[1]))
+    return tuple(costed)

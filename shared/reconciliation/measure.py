@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain
+from fractions import Fraction
+from itertools import chain, groupby
 from operator import attrgetter, eq, itemgetter
+from typing import NamedTuple
 
 from shared.events.discrepancies import Source
 from shared.kernel.periods import Period, bounds, local_date
 from shared.reconciliation.inputs import Measured, Observation
+from shared.reconciliation.rating.model import Level
 from shared.reconciliation.views import sample
-from shared.reconciliation.words import quantity
+from shared.reconciliation.words import quantity, shown
 
 _NONE = Decimal(0)
 
@@ -52,6 +55,74 @@ def measure(meters: Sequence[Measured], period: Period, time_zone: str) -> Quant
         sample(chain.from_iterable(meter.sample for meter in meters)),
         records,
     )
+
+
+class Take(NamedTuple):
+    """Of a level (or of a sum) the units above ``skip``, at most ``upto`` of them: what one of several lines gets."""
+
+    skip: Decimal = _NONE
+    upto: Decimal | None = None
+
+    def of(self, value: Decimal) -> Decimal:
+        rest = max(value - self.skip, _NONE)
+        return rest if self.upto is None else min(rest, self.upto)
+
+
+ALL = Take()
+
+
+def levels(meters: Sequence[Measured], start: datetime, end: datetime, take: Take = ALL) -> tuple[Level, ...]:
+    """Gauges together as one: the level of their sum from each instant on at which it changes, led by the one that
+    stands at ``start``. Nothing is said of the time before the first observation; where nothing holds any more (a
+    bucket is over), the level is zero."""
+    if len(meters) == 1 and all(seen.until is None for seen in meters[0].observations):
+        return tuple(
+            Level(begins, level if take is ALL else take.of(level), None, (seen.record,))
+            for begins, _, level, seen in _segments(meters[0], start, end)
+        )
+    edges: list[tuple[datetime, Decimal, tuple[Source, ...]]] = []
+    for meter in meters:
+        for begins, upto, level, seen in _segments(meter, start, end):
+            edges.append((begins, level, (seen.record,)))
+            edges.append((upto, -level, ()))
+    edges.sort(key=itemgetter(0))
+    found: list[Level] = []
+    standing = _NONE
+    for at, group in groupby(edges, key=itemgetter(0)):
+        known = list(group)
+        standing += sum((change for _, change, _ in known), _NONE)
+        if at < end:
+            found.append(Level(at, take.of(standing), None, sample(chain.from_iterable(of for *_, of in known))))
+    return tuple(found)
+
+
+def mean_level(found: Sequence[Level], period: Period, time_zone: str) -> Quantity:
+    """The mean over the days that it stood of the level at the end of each: what prorated terms price."""
+    by_day: dict[date, Level] = {}
+    for level in found:
+        by_day[max(local_date(level.at, time_zone), period.start)] = level
+    days = sorted(by_day)
+    sources = sample(chain.from_iterable(level.sources for level in found))
+    if not days:
+        return NOTHING
+    pieces: list[tuple[Decimal, int]] = []
+    total = _NONE
+    for number, day in enumerate(days):
+        lasts = ((days[number + 1] if number + 1 < len(days) else period.end) - day).days
+        stood = by_day[day].quantity
+        assert isinstance(stood, Decimal)
+        if pieces and pieces[-1][0] == stood:
+            pieces[-1] = (stood, pieces[-1][1] + lasts)
+        else:
+            pieces.append((stood, lasts))
+        total += stood * lasts
+    of = (period.end - days[0]).days
+    if len(pieces) == 1:
+        since = "" if days[0] == period.start else f" from {days[0]} on"
+        return Quantity(pieces[0][0], f"level of {quantity(pieces[0][0])}{since}", sources, len(found))
+    value = shown(Fraction(total) / of)
+    terms = " + ".join(f"{quantity(stood)} x {lasts}" for stood, lasts in pieces)
+    return Quantity(value, f"mean level of {of} days: ({terms}) / {of} = {quantity(value)}", sources, len(found))
 
 
 def shows_usage(meter: Measured, start: datetime, end: datetime) -> bool:

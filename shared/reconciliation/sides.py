@@ -1,29 +1,34 @@
-"""From the inputs of a group to its two sides, or to why they cannot be compared.
+"""From the inputs of a group to its cases: each expected line with what is billed for it, or why the two cannot be
+compared.
 
-Everything that no rule needs to know is settled here: which contract lines are in force, which meter counts, whether
-the invoice or the agreement is the billed side.
+Everything that no rule needs to know is settled here and in the modules that it calls: which usage belongs to which
+contract line (usage.py), what is due for it (rating), which posted line answers it or what the agreement is set to
+bill (billed.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
-from typing import Literal
 
-from shared.events.contracts import FlatPrice
+from shared.events.contracts import CostPlusPrice, FlatPrice, GraduatedPrice, PercentagePrice, UnitPrice, VolumePrice
 from shared.events.discrepancies import Source
 from shared.kernel.money import money
 from shared.kernel.periods import Period, bounds
 from shared.reconciliation import words
-from shared.reconciliation.case import Billed, Case, Expected, LineInForce
-from shared.reconciliation.inputs import FeedSpan, GroupInputs, InvoiceLineFacts, LineVersion, Measured
-from shared.reconciliation.measure import NOTHING, Quantity, measure, shows_usage
-from shared.reconciliation.rating.whole_month import due
-from shared.reconciliation.verdict import State, Verdict, Waiting
+from shared.reconciliation.billed import Answers, agreed, answers, invoiced, posted_order, unsaid
+from shared.reconciliation.case import Billed, Case, Charge, Exchange, Expected, LineInForce, Mode, Repricer
+from shared.reconciliation.chains import Chain, Holding
+from shared.reconciliation.inputs import GroupInputs, InvoiceLineFacts, Measured, Product
+from shared.reconciliation.measure import NOTHING, Quantity, measure
+from shared.reconciliation.rating import due
+from shared.reconciliation.rating.model import Amount, Component, Level, Measurement, Number, Service, Version
+from shared.reconciliation.rating.numbers import plus
+from shared.reconciliation.usage import Demand, Group, beyond, covered, demands, kinds, uncontracted
+from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
 
 _ZERO = Decimal(0)
@@ -41,109 +46,49 @@ def is_overdue(as_of: date | None, period: Period, grace_days: int) -> bool:
     return as_of is not None and as_of >= overdue_on(period, grace_days)
 
 
-def case_of(inputs: GroupInputs) -> Case | Verdict | None:
-    """The case of a group; a verdict where nothing can be compared; ``None`` where there is nothing to compare."""
-    lines, waiting = _in_force(inputs.lines, inputs.period)
-    meters = _with_usage(inputs)
-    if not (lines or waiting or meters or inputs.invoice_lines) or _unopened(inputs, bool(meters)):
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A group, line by line."""
+
+    cases: tuple[Case, ...]
+    strays: tuple[tuple[InvoiceLineFacts, Waiting], ...] = ()
+    """Posted lines of the month that belong to a part which began in an earlier one."""
+    covered: tuple[tuple[str, str, Quantity], ...] = ()
+    """(product, the bundle whose line covers its usage, what was used)."""
+
+
+def sides_of(inputs: GroupInputs) -> Sides | None:
+    """The cases of a group; ``None`` where there is nothing to compare."""
+    group = Group(inputs)
+    found = demands(group)
+    after = [one for one in beyond(group) if one.supply.used.value > 0 or _billed_after(group, one)]
+    if not (found or after or group.used or inputs.invoice_lines) or _unopened(inputs, bool(group.used)):
         return None
-    used = _used(lines, meters, inputs)
-    conflicts = [*waiting, *_terms_conflict(lines), *_line_periods(inputs), *_currencies(lines, inputs)]
-    if isinstance(used, Waiting):
-        conflicts.append(used)
-        used = NOTHING
-    if conflicts:
-        flat = any(isinstance(line.terms.price, FlatPrice) for line in lines)
-        return _not_comparable(inputs, conflicts, owed=not waiting and (flat or bool(meters)))
-    return _sides(inputs, lines, used)
-
-
-def _sides(inputs: GroupInputs, lines: tuple[LineInForce, ...], used: Quantity) -> Case | Verdict:
-    posted = any(line.kind == "invoice" for line in inputs.invoice_lines)
-    mode: Literal["invoice", "agreement"] = "invoice" if inputs.invoices.complete or posted else "agreement"
-    billed = _invoiced(inputs.invoice_lines) if mode == "invoice" else _agreed(lines)
-    currency = _currency(lines, inputs)
-    expected = _expected(inputs, lines, used, billed, currency)
-    if expected.amount is None and billed is None:
-        currency = None
-    case = Case(inputs, mode, currency, lines, used, expected, billed, _usage_gaps(inputs))
-    why = _incomparable(case)
-    if why is None:
-        return case
-    if _too_large(case):
-        return _not_comparable(inputs, why, owed=True)
-    waits = _not_comparable(inputs, why, owed=case.owed, expected=expected.amount, currency=currency)
-    return replace(waits, sources=case.due_sources, records=case.due_records)
-
-
-def _incomparable(case: Case) -> list[Waiting] | None:
-    """Why two known sides still cannot be set against each other; ``None``: they can."""
-    inputs = case.inputs
-    if _too_large(case):
-        return [Waiting("terms", "a figure has more digits than a record can hold", None)]
-    if case.mode == "invoice":
-        if not case.lines and case.used.value > 0 and _says_no_price(case.billed):
-            return [Waiting("price", "the lines billed give no price of a unit, and no contract says one", None)]
+    every = [*found, *after]
+    expected = {one.key: _expected(one) for one in every}
+    answered = answers(group, every, expected)
+    covers = covered(group, found)
+    cases = [_of_line(group, one, expected[one.key], answered, every) for one in every]
+    ended = {one.product for one in after}
+    alone = [one for one in uncontracted(group, found, covers) if one not in ended]
+    for product in sorted({*alone, *answered.left}):
+        cases.append(_without_contract(group, product, product in alone, answered.left.get(product, []), every))
+    if not cases and not answered.strays:
         return None
-    if is_overdue(inputs.as_of, inputs.period, inputs.settings.invoice_grace_days) and not inputs.invoices.incomplete:
-        # The agreement has had its time. That the client has no invoice at all is said once, for the whole client.
-        return []
-    unsaid = [line.ref for line in case.lines if line.recurring is None]
-    if unsaid:
-        return [Waiting("invoice", f"{words.more(unsaid)} does not say what it is set to bill", None)]
-    return None
+    cases = _closed(inputs, sorted(cases, key=lambda case: case.key))
+    covering = tuple(
+        (one, covers[one], measure(group.used[one], inputs.period, group.zone) if _alike(group.used[one]) else NOTHING)
+        for one in sorted(covers)
+        if one in group.used
+    )
+    return Sides(tuple(cases), tuple(answered.strays), covering)
 
 
-def _says_no_price(billed: Billed | None) -> bool:
-    """Whether what is billed has no unit price to go by: an amount without units, or credits beyond the charges."""
-    if billed is None:
-        return False
-    return billed.amount != 0 if billed.unit_price is None else billed.unit_price < 0
-
-
-def _too_large(case: Case) -> bool:
-    expected, billed = case.expected, case.billed
-    price = abs(Fraction(expected.unit_price or 0))
-    units = [abs(case.used.value), *([abs(billed.quantity)] if billed else [])]
-    figures: list[Decimal | Fraction] = [price, abs(expected.amount or _ZERO), *units, price * Fraction(max(units))]
-    if billed is not None:
-        figures += [abs(billed.amount), abs(Fraction(billed.unit_price or 0))]
-        figures += [max(abs(line.quantity), abs(line.amount)) for line in case.inputs.invoice_lines]
-    return any(figure >= _TOO_LARGE for figure in figures)
-
-
-def invoice_waits(inputs: GroupInputs) -> tuple[Waiting, ...]:
-    """Documents of the month that are still to come."""
-    waits = [Waiting("invoice_lines", what, None) for what in inputs.invoices.incomplete]
-    if not waits and not inputs.invoices.complete:
-        until = overdue_on(inputs.period, inputs.settings.invoice_grace_days)
-        waits.append(Waiting("invoice", f"no invoice of {words.month(inputs.period)} yet", until))
-    return tuple(waits)
-
-
-def next_change(inputs: GroupInputs) -> date | None:
-    """The day whose coming changes the answer by itself: a missing invoice becomes an error."""
-    until = overdue_on(inputs.period, inputs.settings.invoice_grace_days)
-    if inputs.invoices.complete or (inputs.as_of is not None and inputs.as_of >= until):
-        return None
-    return until
-
-
-def _not_comparable(
-    inputs: GroupInputs,
-    waiting: Sequence[Waiting],
-    *,
-    owed: bool,
-    expected: Decimal | None = None,
-    currency: str | None = None,
-) -> Verdict:
-    return Verdict(
-        State.NOT_COMPARABLE,
-        waiting=(*waiting, *invoice_waits(inputs)),
-        expected=expected,
-        currency=currency,
-        next_change=next_change(inputs),
-        owed=owed,
+def _billed_after(group: Group, demand: Demand) -> bool:
+    """Whether a posted line of the product begins after its contract has ended."""
+    return any(
+        group.product_of(line.product) == demand.product and demand.period.contains(line.period.start)
+        for line in group.inputs.invoice_lines
     )
 
 
@@ -157,206 +102,362 @@ def _unopened(inputs: GroupInputs, used: bool) -> bool:
     return as_of is None or as_of < start or (opens is not None and start < opens)
 
 
-# --- contract lines ----------------------------------------------------------------------------------------------
-def _in_force(versions: Sequence[LineVersion], period: Period) -> tuple[tuple[LineInForce, ...], list[Waiting]]:
-    """Lines whose terms hold through the month, and a wait for each whose terms begin, end or change inside it."""
-    chains: dict[tuple[str, str, str], list[LineVersion]] = {}
-    for version in sorted(versions, key=lambda v: (v.source, v.contract, v.line, v.effective_from)):
-        chains.setdefault((version.source, version.contract, version.line), []).append(version)
-    lines, waiting = [], []
-    for (source, contract, line), chain in chains.items():
-        parts = _parts(chain, period)
-        if not parts:
-            continue
-        first, last = parts[0][2], parts[-1][2]
-        gapless = all(one[1] == two[0] for one, two in pairwise(parts))
-        whole = parts[0][0] == period.start and parts[-1][1] == period.end and gapless
-        if not whole or any((v.terms, v.currency) != (first.terms, first.currency) for _, _, v in parts):
-            what = f"the terms of {contract} line {line} do not hold through all of {words.month(period)}"
-            waiting.append(Waiting("partial_period", what, None))
-            continue
-        assert last.terms is not None
-        assert last.currency is not None
-        # A recurring quantity that changes inside the month: the PSA bills by the last one.
-        lines.append(LineInForce(source, contract, line, last.currency, last.terms, last.recurring, last.record))
-    return tuple(lines), waiting
+def invoice_waits(inputs: GroupInputs) -> tuple[Waiting, ...]:
+    """Documents of the month that are still to come."""
+    waits = [Waiting("invoice_lines", what, None) for what in inputs.invoices.incomplete]
+    if not waits and not inputs.invoices.complete:
+        until = overdue_on(inputs.period, inputs.settings.invoice_grace_days)
+        waits.append(Waiting("invoice", f"no invoice of {words.month(inputs.period)} yet", until))
+    return tuple(waits)
 
 
-def _parts(chain: Sequence[LineVersion], period: Period) -> list[tuple[date, date, LineVersion]]:
-    """The spans of the month in which a line is in force, with the version that holds."""
-    parts = []
-    for n, version in enumerate(chain):
-        ends = [chain[n + 1].effective_from] if n + 1 < len(chain) else []
-        ends += [version.effective_to] if version.effective_to else []
-        start, end = max(version.effective_from, period.start), min([*ends, period.end])
-        if start < end and version.terms is not None:
-            parts.append((start, end, version))
-    return parts
+def next_change(inputs: GroupInputs, cases: Sequence[Case]) -> date | None:
+    """The day whose coming changes the answer by itself: a missing invoice becomes an error, or what is owed is too
+    old to be billed."""
+    days = []
+    if not inputs.invoices.complete:
+        days.append(overdue_on(inputs.period, inputs.settings.invoice_grace_days))
+    days += [until for case in cases for until in [_due_by(inputs, case.service)] if until is not None]
+    return min((day for day in days if inputs.as_of is None or inputs.as_of < day), default=None)
 
 
-def _terms_conflict(lines: Sequence[LineInForce]) -> list[Waiting]:
-    # Which invoice line bills which of them is a matter of allocation.
-    if len(lines) < 2 or all(isinstance(line.terms.price, FlatPrice) for line in lines):
-        return []
-    return [Waiting("terms", f"{words.more([line.ref for line in lines])} all sell this product by use", None)]
+def _due_by(inputs: GroupInputs, service: Period) -> date | None:
+    """From when a part that goes on beyond the month must be on an invoice; ``None`` for any other."""
+    if service.end <= inputs.period.end:
+        return None
+    return overdue_on(service, inputs.settings.invoice_grace_days)
 
 
-# --- usage -------------------------------------------------------------------------------------------------------
-def _with_usage(inputs: GroupInputs) -> list[Measured]:
-    """The meters that show anything in the period, in a stable order."""
-    start, end = bounds(inputs.period, inputs.client.time_zone)
-    attested = [_attested(meter, inputs.feeds, start) for meter in inputs.measured]
-    found = [meter for meter in attested if shows_usage(meter, start, end)]
-    return sorted(found, key=lambda m: (m.source, m.account, m.sku, m.meter, m.kind, m.unit or ""))
+# --- one contract line ---------------------------------------------------------------------------------------------
+def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers, every: Sequence[Demand]) -> Case:
+    inputs = group.inputs
+    charges = tuple(answered.charges.get(demand.key, ()))
+    charges = tuple(sorted(charges, key=lambda one: posted_order(one.line)))
+    mode = _mode(inputs, group, demand, charges)
+    billed = invoiced(charges, expected) if mode == "invoice" else (None if demand.over else agreed(demand))
+    chain = demand.chains[0]
+    case = Case(
+        inputs=inputs,
+        key=demand.key,
+        stream=_stream(demand, every),
+        product=group.products[demand.product],
+        service=demand.period,
+        mode=mode,
+        currency=chain.currency,
+        lines=tuple(_in_force(demand)),
+        used=demand.supply.used,
+        expected=expected,
+        billed=billed,
+        usage_gaps=_usage_gaps(group, demand.period),
+        charges=charges if mode == "invoice" else (),
+        part=demand.part,
+        over=demand.over,
+        reprice=_repricer(demand),
+    )
+    troubles = [*answered.troubles.get(demand.key, ())]
+    if demand.supply.trouble is not None:
+        troubles.append(demand.supply.trouble)
+    elif expected.amount is None:
+        troubles.append(Waiting("unit", words.clip(expected.formula), None))
+    if troubles:
+        shown = bool(group.used) or isinstance(demand.terms.price, FlatPrice)
+        return replace(case, waiting=tuple(dict.fromkeys(troubles)), owes=shown, billed=None)
+    case = _in_one_currency(case)
+    why = _incomparable(case, demand)
+    if why is None:
+        return case
+    if _too_large(case):
+        return _unsayable(case, why)
+    return replace(case, waiting=why, owes=case.owed)
 
 
-def _attested(meter: Measured, feeds: Sequence[FeedSpan], start: datetime) -> Measured:
-    """A gauge without the level that it carries into the period, unless something says that the level still held.
+def _mode(inputs: GroupInputs, group: Group, demand: Demand, charges: Sequence[Charge]) -> Mode:
+    """Posted lines take the billed side over as soon as an invoice of the month can hold them. A part that goes on
+    beyond the month and is billed afterwards is asked for when it is over."""
+    if any(charge.line.kind == "invoice" for charge in charges):
+        return "invoice"
+    later = demand.terms.billing == "arrears" and demand.part.end > inputs.period.end
+    if later and not (inputs.as_of is not None and inputs.as_of >= demand.part.end and inputs.invoices.complete):
+        return "agreement"
+    posted = any(
+        line.kind == "invoice" and group.product_of(line.product) == demand.product for line in inputs.invoice_lines
+    )
+    return "invoice" if inputs.invoices.complete or posted else "agreement"
 
-    The last level before a period is a guess as long as the days between are not all here (a history that is being
-    loaded, a feed that lags): it counts once the meter is observed in the period, or its source has declared a span
-    complete that reaches the period's start.
-    """
-    if meter.kind != "gauge" or any(seen.at >= start for seen in meter.observations):
-        return meter
-    if any(feed.source == meter.source and feed.covers_from <= start <= feed.covers_to for feed in feeds):
-        return meter
-    return replace(meter, observations=())
+
+def _stream(demand: Demand, every: Sequence[Demand]) -> tuple[str, ...]:
+    """The product, as long as this is its only line: so the stream stays the same when a contract is agreed late."""
+    if sum(1 for one in every if one.product == demand.product) == 1:
+        return (demand.product,)
+    chain = demand.chains[0]
+    several = sum(1 for one in every if one.chains[0].key == chain.key) > 1
+    days = (demand.part.start.isoformat(),) if several else ()
+    return (demand.product, chain.source, chain.contract, chain.line, *days)
 
 
-def _used(lines: Sequence[LineInForce], meters: Sequence[Measured], inputs: GroupInputs) -> Quantity | Waiting:
-    named = next((line.terms.meter for line in lines if line.terms.meter is not None), None)
-    if named is not None:
-        known = any(meter.meter == named for meter in inputs.measured)
-        if meters and not known:
-            return Waiting("unit", f"the terms bill meter {named}; {_kinds(meters)} is measured", None)
-        meters = [meter for meter in meters if meter.meter == named]
+def _in_force(demand: Demand) -> list[LineInForce]:
+    found = []
+    for chain in demand.chains:
+        last = chain.last_at(demand.part.start, demand.part.end)
+        terms = last.terms or demand.terms
+        record = chain.holdings[-1].version.record if demand.over else last.record
+        recurring = None if demand.over else last.recurring
+        found.append(LineInForce(chain.source, chain.contract, chain.line, chain.currency, terms, recurring, record))
+    return found
+
+
+def _expected(demand: Demand) -> Expected:
+    """What is due for the part; an amount of ``None`` says in ``formula`` why it cannot be known."""
+    chain = demand.chains[0]
+    records = sample(one.version.record for each in demand.chains for one in _held(demand, each))
+    if demand.supply.trouble is not None:
+        return Expected(None, None, None, demand.supply.trouble.what, records)
+    try:
+        components = due(demand.service, demand.supply.measured, demand.part, True)
+    except ValueError as error:
+        return Expected(None, None, None, f"{chain.ref}: {error}", records)
+    amount = sum((one.total for one in components), _ZERO) if components else money(_ZERO, chain.currency)
+    formula = " + ".join(words.price(one.total, chain.currency) for one in components) or "nothing used"
+    if len(components) > 1:
+        formula += f" = {words.price(amount, chain.currency)}"
+    quantity, price = _units(demand, components, amount)
+    return Expected(quantity, price, amount, formula, records, components)
+
+
+def _held(demand: Demand, chain: Chain) -> tuple[Holding, ...]:
+    return chain.holdings[-1:] if demand.over else chain.within(demand.part.start, demand.part.end)
+
+
+def _units(demand: Demand, components: Sequence[Component], amount: Decimal) -> tuple[Number | None, Number | None]:
+    """Billable units, and what one comes to where that does not depend on their number."""
+    price = demand.terms.price
+    if isinstance(price, FlatPrice | CostPlusPrice | PercentagePrice):
+        return None, None
+    usage = [one for one in components if one.category == "usage" and not one.component.endswith("flat")]
+    quantity: Number = _ZERO
+    for one in usage:
+        quantity = plus(quantity, one.quantity)
+    if isinstance(price, GraduatedPrice | VolumePrice):
+        return quantity, None
+    if not usage:
+        return quantity, (price.unit_amount if isinstance(price, UnitPrice) else price.amount)
+    total = sum((one.total for one in usage), _ZERO)
+    unit = usage[0].unit_price
+    if len(usage) == 1 and unit is not None and money(_times(quantity, unit), demand.chains[0].currency) == total:
+        return quantity, unit
+    if len(usage) > 1 and len(demand.service.versions) > 1:
+        # Lines of two versions: units that stood for a part of the time each are no sum.
+        quantity = _mean(demand, usage)
+    return quantity, Fraction(total) / Fraction(quantity) if quantity else usage[0].unit_price
+
+
+def _times(one: Number, other: Number) -> Number:
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return one * other
+    return Fraction(one) * Fraction(other)
+
+
+def _mean(demand: Demand, usage: Sequence[Component]) -> Number:
+    measured = demand.supply.measured
+    if measured is None or measured.kind != "gauge":
+        quantity: Number = _ZERO
+        for one in usage:
+            quantity = plus(quantity, one.quantity)
+        return quantity
+    return demand.supply.used.value
+
+
+def _repricer(demand: Demand) -> Repricer:
+    """Rates the same part under changed terms, or by another billable quantity."""
+
+    def reprice(changes: Mapping[str, object], units: Number | None) -> Decimal | None:
+        measured, update = demand.supply.measured, dict(changes)
+        if units is not None:
+            update |= {"included": _ZERO, "free": _ZERO, "minimum_quantity": None, "maximum_quantity": None}
+            update |= {"convert": None}
+            measured = _as_measured(demand, units)
+        service = demand.service
+        versions = tuple(
+            Version(one.terms.model_copy(update=update), one.start, one.end, one.record) for one in service.versions
+        )
+        changed = Service(versions, service.currency, service.time_zone, service.ref)
+        try:
+            components = due(changed, measured, demand.part, True, explain=False)
+        except ValueError:
+            return None
+        return sum((one.total for one in components), _ZERO)
+
+    return reprice
+
+
+def _as_measured(demand: Demand, units: Number) -> Measurement:
+    measured = demand.supply.measured
+    start, _ = bounds(demand.period, demand.service.time_zone)
+    if measured is not None and measured.kind == "gauge" and measured.levels:
+        return Measurement("gauge", (Level(start, units),))
+    return Measurement("counter", amounts=(Amount(start, units),))
+
+
+def _incomparable(case: Case, demand: Demand) -> tuple[Waiting, ...] | None:
+    """Why two known sides still cannot be set against each other; ``None``: they can."""
+    inputs = case.inputs
+    if _too_large(case):
+        return (_DIGITS,)
+    if case.mode == "invoice" or demand.over:
+        return None
+    due_by = _due_by(inputs, case.service)
+    whole = case.service if due_by is not None else inputs.period
+    if is_overdue(inputs.as_of, whole, inputs.settings.invoice_grace_days) and not inputs.invoices.incomplete:
+        # The agreement has had its time. That the client has no invoice at all is said once, for the whole client.
+        return (_no_invoice(inputs),)
+    missing = unsaid([demand])
+    if missing:
+        return (Waiting("invoice", f"{words.more(missing)} does not say what it is set to bill", due_by),)
+    return None
+
+
+_DIGITS = Waiting("terms", "a figure has more digits than a record can hold", None)
+
+
+def _unsayable(case: Case, why: tuple[Waiting, ...]) -> Case:
+    """A case none of whose figures can be written down."""
+    unknown = Expected(None, None, None, why[0].what, case.expected.sources)
+    return replace(case, waiting=why, owes=True, used=NOTHING, expected=unknown, billed=None, charges=(), currency=None)
+
+
+def _no_invoice(inputs: GroupInputs) -> Waiting:
+    until = overdue_on(inputs.period, inputs.settings.invoice_grace_days)
+    return Waiting("invoice", f"no invoice of {words.month(inputs.period)} yet", until)
+
+
+def _too_large(case: Case) -> bool:
+    expected, billed = case.expected, case.billed
+    price = abs(Fraction(expected.unit_price or 0))
+    most = max(abs(Fraction(case.used.value)), abs(Fraction(billed.quantity)) if billed else 0)
+    figures: list[Number | int] = [price, abs(expected.amount or _ZERO), most, price * most]
+    if billed is not None:
+        figures += [abs(billed.amount), abs(Fraction(billed.unit_price or 0))]
+        figures += [max(abs(charge.line.quantity), abs(charge.line.amount)) for charge in case.charges]
+    return any(figure >= _TOO_LARGE for figure in figures)
+
+
+# --- currencies ----------------------------------------------------------------------------------------------------
+def _in_one_currency(case: Case) -> Case:
+    """A contract in another currency than the invoice is compared in the invoice's, by the rate that it names."""
+    billed_in = sorted({charge.line.currency for charge in case.charges})
+    if not billed_in or billed_in == [case.currency] or case.currency is None:
+        return case
+    agreed_in, expected = case.currency, case.expected
+    rates = {charge.line.exchange_rate for charge in case.charges if charge.line.exchange_from == agreed_in}
+    named = all(charge.line.exchange_from == agreed_in for charge in case.charges)
+    rate = next(iter(rates)) if len(rates) == 1 and named and len(billed_in) == 1 else None
+    exchange = Exchange(agreed_in, " and ".join(billed_in), rate, expected.amount)
+    if rate is None or expected.amount is None:
+        return replace(case, exchange=exchange)
+    currency = billed_in[0]
+    amount = money(expected.amount * rate, currency)
+    formula = f"{expected.formula}; {words.price(expected.amount, agreed_in)} {agreed_in} x {words.quantity(rate)}"
+    converted = replace(
+        expected,
+        amount=amount,
+        formula=formula,
+        unit_price=None if expected.unit_price is None else _times(expected.unit_price, rate),
+    )
+    inner = case.reprice
+
+    def reprice(changes: Mapping[str, object], units: Number | None) -> Decimal | None:
+        found = None if inner is None else inner(changes, units)
+        return None if found is None else money(found * rate, currency)
+
+    return replace(case, exchange=exchange, expected=converted, currency=currency, reprice=reprice)
+
+
+# --- without a contract line -----------------------------------------------------------------------------------------
+def _without_contract(
+    group: Group, product: str, used_alone: bool, charges: list[Charge], every: Sequence[Demand]
+) -> Case:
+    inputs = group.inputs
+    of = group.products[product]
+    charges = sorted(charges, key=lambda one: posted_order(one.line))
+    meters = group.used.get(product, []) if used_alone else []
+    posted = any(charge.line.kind == "invoice" for charge in charges)
+    mode: Mode = "invoice" if inputs.invoices.complete or posted else "agreement"
+    troubles = [_other_span(charge, inputs.period) for charge in charges if charge.line.period != inputs.period]
+    used = NOTHING
     if len({(meter.meter, meter.kind, meter.unit) for meter in meters}) > 1:
-        flat = bool(lines) and all(isinstance(line.terms.price, FlatPrice) for line in lines)
-        return NOTHING if flat else Waiting("unit", f"{_kinds(meters)} are measured; the terms name no meter", None)
-    return measure(meters, inputs.period, inputs.client.time_zone)
+        troubles.append(Waiting("unit", f"{kinds(meters)} are measured; the terms name no meter", None))
+    elif meters:
+        used = measure(meters, inputs.period, group.zone)
+    if not meters and charges:
+        # Lines that no usage and no contract asks for: what period they are of makes no difference.
+        troubles = []
+    billed = invoiced(charges) if mode == "invoice" else None
+    currencies = sorted({charge.line.currency for charge in charges})
+    currency = currencies[0] if currencies else of.currency or inputs.client.currency
+    expected = _expected_without_contract(of, inputs, max(used.value, _ZERO), billed, currency)
+    if expected.amount is None and billed is None:
+        currency = None
+    if len(currencies) > 1:
+        troubles.append(Waiting("price", f"lines of {of.name} are in {' and '.join(currencies)}", None))
+    mine = [demand for demand in every if demand.product == product]
+    key = ("usage", product) if meters or len(charges) != 1 else charges[0].key
+    case = Case(
+        inputs=inputs,
+        key=key,
+        stream=(product,) if not mine else (product, "*"),
+        product=of,
+        service=inputs.period,
+        mode=mode,
+        currency=currency,
+        lines=(),
+        used=used,
+        expected=expected,
+        billed=billed,
+        # What a flat price covers has no usage to wait for, where no source of usage is known.
+        usage_gaps=() if mine and not inputs.feed_sources else _usage_gaps(group, inputs.period),
+        charges=tuple(charges) if mode == "invoice" else (),
+        excluded=_excluded(group, product),
+    )
+    if not troubles and _too_large(case):
+        return _unsayable(case, (_DIGITS,))
+    if not troubles and mode == "invoice" and used.value > 0 and _says_no_price(billed):
+        troubles.append(Waiting("price", "the lines billed give no price of a unit, and no contract says one", None))
+    if not troubles and mode == "agreement" and _had_its_time(inputs):
+        troubles.append(_no_invoice(inputs))
+    if not troubles:
+        return case
+    return replace(case, waiting=tuple(dict.fromkeys(troubles)), owes=bool(meters) or case.owed)
 
 
-def _kinds(meters: Sequence[Measured]) -> str:
-    names = sorted({f"{meter.meter} ({meter.kind}{', ' + meter.unit if meter.unit else ''})" for meter in meters})
-    return words.clip(" and ".join(names))
+def _had_its_time(inputs: GroupInputs) -> bool:
+    grace = inputs.settings.invoice_grace_days
+    return is_overdue(inputs.as_of, inputs.period, grace) and not inputs.invoices.incomplete
 
 
-def _usage_gaps(inputs: GroupInputs) -> tuple[Waiting, ...]:
-    start, end = bounds(inputs.period, inputs.client.time_zone)
-    month = words.month(inputs.period)
-    if not inputs.feed_sources:
-        return (Waiting("usage_complete", f"no source of usage of {inputs.product.name} is known", None),)
-    gaps = []
-    for source in sorted(set(inputs.feed_sources)):
-        reached = start
-        for covers_from, covers_to in sorted((f.covers_from, f.covers_to) for f in inputs.feeds if f.source == source):
-            if covers_from <= reached:
-                reached = max(reached, covers_to)
-        if reached < end:
-            gaps.append(Waiting("usage_complete", f"{source} has not declared {month} complete", None))
-    return tuple(gaps)
+def _other_span(charge: Charge, period: Period) -> Waiting:
+    return Waiting("partial_period", f"{charge.ref} bills {words.month(charge.line.period)}", None)
 
 
-# --- sides -------------------------------------------------------------------------------------------------------
-def _line_periods(inputs: GroupInputs) -> list[Waiting]:
-    return [
-        Waiting("partial_period", f"{line.invoice} line {line.line} bills {words.month(line.period)}", None)
-        for line in sorted(inputs.invoice_lines, key=_posted_order)
-        if line.period != inputs.period
-    ]
-
-
-def _currencies(lines: Sequence[LineInForce], inputs: GroupInputs) -> list[Waiting]:
-    found = sorted({line.currency for line in lines} | {line.currency for line in inputs.invoice_lines})
-    if len(found) < 2:
-        return []
-    return [Waiting("price", f"contract and invoice are in {' and '.join(found)}", None)]
-
-
-def _currency(lines: Sequence[LineInForce], inputs: GroupInputs) -> str | None:
-    """Of the contract, else of the invoice, else of the list price."""
-    if lines:
-        return lines[0].currency
-    if inputs.invoice_lines:
-        return inputs.invoice_lines[0].currency
-    return inputs.product.currency or inputs.client.currency
-
-
-def _posted_order(line: InvoiceLineFacts) -> tuple[str, str, str]:
-    return (line.source, line.invoice, line.line)
-
-
-def _invoiced(posted: Sequence[InvoiceLineFacts]) -> Billed | None:
-    if not posted:
-        return None
-    posted = sorted(posted, key=_posted_order)
-    quantity = sum((line.quantity for line in posted), _ZERO)
-    amount = sum((line.amount for line in posted), _ZERO)
-    figures = [
-        f"{words.quantity(line.quantity)} x {words.price(line.unit_price, line.currency)} = "
-        f"{words.price(line.amount, line.currency)}"
-        for line in posted
-    ]
-    first = posted[0]
-    follows = len(posted) == 1 and quantity and money(quantity * first.unit_price, first.currency) == amount
-    return Billed(
-        quantity,
-        Fraction(amount) / Fraction(quantity) if quantity else None,
-        amount,
-        " + ".join(figures),
-        words.more([f"{line.invoice} line {line.line}" for line in posted]),
-        sample(line.record for line in posted),
-        len(posted),
-        first.unit_price if follows else None,
+def _excluded(group: Group, product: str) -> bool:
+    month = group.inputs.period
+    return any(
+        chain.terms.excluded and chain.product == product and chain.within(month.start, month.end)
+        for chain in group.chains
     )
 
 
-def _agreed(lines: Sequence[LineInForce]) -> Billed | None:
-    set_to_bill = [(line, line.recurring) for line in lines if line.recurring is not None]
-    if not set_to_bill:
-        return None
-    currency = lines[0].currency
-    quantity = sum((recurring.quantity for _, recurring in set_to_bill), _ZERO)
-    amounts = [money(recurring.quantity * recurring.unit_price, currency) for _, recurring in set_to_bill]
-    figures = [
-        f"{words.quantity(recurring.quantity)} x {words.price(recurring.unit_price, currency)}"
-        for _, recurring in set_to_bill
-    ]
-    return Billed(
-        quantity,
-        # The agreement's own price, not the quotient of a rounded amount: it also stands when the quantity is zero.
-        set_to_bill[0][1].unit_price if len(set_to_bill) == 1 else None,
-        sum(amounts, _ZERO),
-        " + ".join(figures),
-        words.clip(f"{words.more([line.ref for line, _ in set_to_bill])}, recurring"),
-        sample(line.record for line, _ in set_to_bill),
-        len(set_to_bill),
-    )
-
-
-def _expected(
-    inputs: GroupInputs, lines: tuple[LineInForce, ...], used: Quantity, billed: Billed | None, currency: str | None
-) -> Expected:
-    if not lines:
-        return _expected_without_contract(inputs, max(used.value, _ZERO), billed, currency)
-    components = [component for line in lines for component in due(line.terms, line.currency, used.value)]
-    single = components[0] if len(components) == 1 and components[0].quantity is not None else None
-    return Expected(
-        single.quantity if single else None,
-        single.unit_price if single else None,
-        sum((component.amount for component in components), _ZERO),
-        " + ".join(component.formula for component in components),
-        sample(line.record for line in lines),
-    )
+def _says_no_price(billed: Billed | None) -> bool:
+    """Whether what is billed has no unit price to go by: an amount without units, or credits beyond the charges."""
+    if billed is None:
+        return False
+    return billed.amount != 0 if billed.unit_price is None else billed.unit_price < 0
 
 
 def _expected_without_contract(
-    inputs: GroupInputs, quantity: Decimal, billed: Billed | None, currency: str | None
+    product: Product, inputs: GroupInputs, quantity: Decimal, billed: Billed | None, currency: str | None
 ) -> Expected:
     """Without a contract the invoice's own price holds, and without an invoice the list price."""
-    product = inputs.product
-    unit_price: Decimal | Fraction | None = None if billed is None else billed.unit_price
+    unit_price: Number | None = None if billed is None else billed.unit_price
     listed: Source | None = None
     if unit_price is not None and unit_price < 0:
         unit_price = None
@@ -369,3 +470,32 @@ def _expected_without_contract(
     amount = money(Fraction(quantity) * Fraction(unit_price), currency)
     formula = f"{words.quantity(quantity)} x {words.price(unit_price, currency)}"
     return Expected(quantity, unit_price, amount, formula, () if listed is None else (listed,))
+
+
+# --- of the group ------------------------------------------------------------------------------------------------
+def _usage_gaps(group: Group, period: Period) -> tuple[Waiting, ...]:
+    inputs = group.inputs
+    start, end = bounds(period, inputs.client.time_zone)
+    month = words.month(period)
+    if not inputs.feed_sources:
+        return (Waiting("usage_complete", f"no source of usage of {inputs.product.name} is known", None),)
+    return tuple(
+        Waiting("usage_complete", f"{source} has not declared {month} complete", None)
+        for source in sorted(set(inputs.feed_sources))
+        if not group.complete(source, start, end)
+    )
+
+
+def _alike(meters: Sequence[Measured]) -> bool:
+    return len({(meter.meter, meter.kind, meter.unit) for meter in meters}) == 1
+
+
+def _closed(inputs: GroupInputs, cases: list[Case]) -> list[Case]:
+    """The line that a closing's quantity belongs to knows of it: the only one that is billed by use."""
+    if inputs.closed is None:
+        return cases
+    by_use = [case for case in cases if not case.flat and not case.waiting]
+    if len(by_use) != 1:
+        return cases
+    records = sum(case.due_records for case in cases)
+    return [replace(case, closed=inputs.closed, records=records) if case is by_use[0] else case for case in cases]

@@ -8,11 +8,10 @@ from fractions import Fraction
 from typing import Protocol
 
 from shared.events.discrepancies import Direction, Tolerance
+from shared.reconciliation.case import ZERO as ZERO
 from shared.reconciliation.case import Case
-from shared.reconciliation.inputs import Settings
+from shared.reconciliation.rating.model import Number
 from shared.reconciliation.verdict import Break, Waiting
-
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,9 @@ class Outcome:
     explained: Decimal = ZERO
     explained_by: str | None = None
     waiting: tuple[Waiting, ...] = ()
-    """What a difference waits for before it is a break."""
+    """What a difference waits for before it is a break; what is explained beside it is pending."""
     settled: bool = False
-    """No later rule looks at this group."""
+    """No later rule looks at this case."""
 
 
 class Rule(Protocol):
@@ -41,26 +40,45 @@ EXACT = Tolerance(name="exact", absolute=ZERO, relative_pct=ZERO)
 """What must agree to the last digit."""
 
 
-def quantity_tolerance(settings: Settings) -> Tolerance:
+def quantity_tolerance(case: Case) -> Tolerance:
     """The tolerance of quantities: exact unless the tenant has set one."""
-    if settings.quantity_absolute == 0 and settings.quantity_relative_pct == 0:
-        return EXACT
-    return Tolerance(name="quantity", absolute=settings.quantity_absolute, relative_pct=settings.quantity_relative_pct)
+    return case.inputs.settings.tolerance("quantity", case.currency, case.product.unit)
 
 
-def price_tolerance(settings: Settings) -> Tolerance:
+def price_tolerance(case: Case) -> Tolerance:
     """The tolerance of unit prices."""
-    return Tolerance(
-        name="unit_price", absolute=settings.unit_price_absolute, relative_pct=settings.unit_price_relative_pct
-    )
+    return case.inputs.settings.tolerance("unit_price", case.currency, case.product.unit)
 
 
-def exceeds(difference: Decimal | Fraction, reference: Decimal | Fraction, tolerance: Tolerance) -> bool:
+def rounding_tolerance(case: Case) -> Tolerance:
+    """What the rounded lines of a case may differ by."""
+    lines = max(1, len(case.charges)) + max(1, len(case.expected.components))
+    return case.inputs.settings.tolerance("rounding", case.currency, lines=lines)
+
+
+def exceeds(difference: Number, reference: Number, tolerance: Tolerance) -> bool:
     """Whether a difference is a break: it exceeds both widths; the relative one is a share of what is right."""
     size, of = abs(Fraction(difference)), abs(Fraction(reference))
     return size > Fraction(tolerance.absolute) and size * 100 > Fraction(tolerance.relative_pct) * of
 
 
-def direction_of(signed: Decimal) -> Direction:
+def direction_of(signed: Number) -> Direction:
     """Billed too little: the client owes us."""
     return Direction.CLIENT_OWES_US if signed < 0 else Direction.WE_OWE_CLIENT
+
+
+def matched(case: Case, left: Decimal | None) -> bool:
+    """Whether both sides are there and differ by more than rounding: what explains a residual exactly looks at it."""
+    return bool(case.lines) and case.billed is not None and left is not None and abs(left) > case.rounding
+
+
+def until_complete(case: Case, left: Decimal) -> Outcome | None:
+    """What is billed too much rests on the absence of more usage: it waits until the usage is complete."""
+    if left <= 0 or case.flat or not case.usage_gaps:
+        return None
+    return Outcome(explained=left, explained_by="pending usage", waiting=case.usage_gaps, settled=True)
+
+
+def whole_residual(case: Case, one: Break, left: Decimal) -> Outcome:
+    """One code takes all that is left."""
+    return until_complete(case, left) or Outcome((one,), broken=left, settled=True)

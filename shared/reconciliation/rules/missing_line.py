@@ -13,13 +13,15 @@ from shared.reconciliation.verdict import Break
 
 def missing_line(case: Case, left: Decimal | None) -> Outcome | None:
     """What is due is a lower bound while usage still comes, so it is said at once."""
-    if not case.lines or case.billed is not None:
+    if not case.lines or case.over or case.billed is not None:
         return None
     amount, currency = case.expected.amount, case.currency
     if amount is None or currency is None or amount <= 0:
         return Outcome(settled=True)
     due = words.price(amount, currency)
     why = f"flat {due} agreed, no invoice line" if case.flat else f"{_used(case)}, no invoice line; {due} is due"
+    if case.part is not None and not case.part.whole:
+        why += f" for {case.service.start} to {case.service.end}"
     body = case.body(
         Code.MISSING_LINE,
         Direction.CLIENT_OWES_US,
@@ -29,7 +31,7 @@ def missing_line(case: Case, left: Decimal | None) -> Outcome | None:
         tolerance=EXACT,
         difference=f"{due} due, nothing billed",
     )
-    return Outcome((Break((case.inputs.product.id,), body),), broken=left or ZERO, settled=True)
+    return Outcome((Break(case.stream, body),), broken=left or ZERO, settled=True)
 
 
 def _used(case: Case) -> str:

@@ -24,8 +24,10 @@ class _Charge(NamedTuple):
 
 def phantom_line(case: Case, left: Decimal | None) -> Outcome | None:
     """Rests on absence, so it waits for complete usage and for identifiers that nobody has mapped."""
-    if case.billed is None or case.flat or case.used.value > 0 or left is None:
+    if case.billed is None or case.flat or case.over or case.used.value > 0 or left is None:
         return None
+    if case.lines and (case.expected.amount or left <= 0):
+        return None  # a least amount is due at zero use: what is billed has something to answer
     if left <= 0:
         # Credited in full, or beyond: what a credit pays back besides is not this month's usage.
         return Outcome(explained=left, explained_by="credit note" if left else None, settled=True)
@@ -52,21 +54,11 @@ def _hidden(case: Case) -> tuple[Waiting, ...]:
 def _charges(case: Case) -> list[_Charge]:
     """Largest first: what credits leave of the charges is what they most likely meant to leave."""
     if case.mode == "invoice":
-        charges = [
-            _Charge(
-                line.amount,
-                ("invoice", line.source, line.invoice, line.line),
-                line.quantity,
-                line.unit_price,
-                f"{line.invoice} line {line.line}",
-            )
-            for line in case.inputs.invoice_lines
-        ]
+        charges = [_Charge(one.amount, one.key, one.quantity, one.line.unit_price, one.ref) for one in case.charges]
     else:
-        # Without usage at most one line is in force here, and it bills all that is billed.
         charges = [
             _Charge(
-                case.billed.amount if case.billed else ZERO,
+                case.billed.amount if case.billed and line is case.lines[0] else ZERO,
                 ("agreement", line.source, line.contract, line.line),
                 line.recurring.quantity if line.recurring else ZERO,
                 line.recurring.unit_price if line.recurring else ZERO,

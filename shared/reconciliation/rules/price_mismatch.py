@@ -8,6 +8,7 @@ from fractions import Fraction
 from shared.events.discrepancies import Code
 from shared.reconciliation import words
 from shared.reconciliation.case import Case
+from shared.reconciliation.rating.model import Number
 from shared.reconciliation.rules.base import Outcome, direction_of, exceeds, price_tolerance
 from shared.reconciliation.verdict import Break
 
@@ -19,7 +20,7 @@ def price_mismatch(case: Case, left: Decimal | None) -> Outcome | None:
     billed, agreed = _prices(case)
     if billed is None or agreed is None:
         return None
-    tolerance = price_tolerance(case.inputs.settings)
+    tolerance = price_tolerance(case)
     if not exceeds(Fraction(billed) - Fraction(agreed), agreed, tolerance):
         return None
     shown = billed if case.amounts_only else case.billed.shown_price
@@ -34,12 +35,16 @@ def price_mismatch(case: Case, left: Decimal | None) -> Outcome | None:
         tolerance=tolerance,
         difference=f"{figures}; less the part of the quantity" if case.quantity_difference else figures,
     )
-    return Outcome((Break((case.inputs.product.id,), body),), broken=left)
+    return Outcome((Break(case.stream, body),), broken=left)
 
 
-def _prices(case: Case) -> tuple[Decimal | Fraction | None, Decimal | Fraction | None]:
+def _prices(case: Case) -> tuple[Number | None, Number | None]:
     """(billed, agreed) price of one unit; of flat prices the amounts."""
     assert case.billed is not None
     if case.amounts_only:
         return case.billed.amount, case.expected.amount
-    return case.billed.unit_price, case.expected.unit_price
+    agreed = case.expected.unit_price
+    if agreed is None and case.billed.quantity:
+        amount = case.amount_at(case.billed.quantity)
+        agreed = None if amount is None else Fraction(amount) / Fraction(case.billed.quantity)
+    return case.billed.unit_price, agreed

@@ -15,8 +15,11 @@ def qty_over(case: Case, left: Decimal | None) -> Outcome | None:
     difference, billable = case.quantity_difference, case.expected.quantity
     if difference is None or billable is None or difference <= 0:
         return None
-    if not exceeds(difference, billable, quantity_tolerance(case.inputs.settings)):
+    if not exceeds(difference, billable, quantity_tolerance(case)):
+        return None
+    worth = case.worth(difference)
+    if worth == 0:
         return None
     if case.usage_gaps:
-        return Outcome(explained=case.worth(difference) or ZERO, explained_by="pending usage", waiting=case.usage_gaps)
+        return Outcome(explained=worth or ZERO, explained_by="pending usage", waiting=case.usage_gaps)
     return quantity_break(case, Code.QTY_OVER, difference)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from shared.events.discrepancies import Code
 from shared.reconciliation import words
 from shared.reconciliation.case import Case
+from shared.reconciliation.rating.model import Number
 from shared.reconciliation.rules.base import ZERO, Outcome, direction_of, quantity_tolerance
 from shared.reconciliation.verdict import Break
 
 
-def quantity_break(case: Case, code: Code, difference: Decimal) -> Outcome | None:
+def quantity_break(case: Case, code: Code, difference: Number) -> Outcome | None:
     """The break of ``difference`` units (billed less billable). Units that are worth nothing are none of our business:
     ``None``."""
-    units = abs(difference)
-    worth = case.worth(units)
+    units = -difference if difference < 0 else difference
+    worth = case.worth(difference)
     if worth == 0:
         return None
     price = _price(case)
@@ -25,11 +24,11 @@ def quantity_break(case: Case, code: Code, difference: Decimal) -> Outcome | Non
         amount=worth,
         quantity=units,
         why=_why(case, price),
-        tolerance=quantity_tolerance(case.inputs.settings),
+        tolerance=quantity_tolerance(case),
         difference=f"{words.quantity(units)} x {price}" if price else words.quantity(units),
     )
-    signed = ZERO if worth is None else worth.copy_sign(difference)
-    return Outcome((Break((case.inputs.product.id,), body),), broken=signed)
+    signed = ZERO if worth is None else (-worth if difference < 0 else worth)
+    return Outcome((Break(case.stream, body),), broken=signed)
 
 
 def _price(case: Case) -> str | None:

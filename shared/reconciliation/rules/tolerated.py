@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from shared.kernel.money import exponent
 from shared.reconciliation.case import Case
 from shared.reconciliation.rules.base import ZERO, Outcome, exceeds, quantity_tolerance
 
@@ -15,15 +14,11 @@ def tolerated(case: Case, left: Decimal | None) -> Outcome | None:
         return None
     names, rest = [], left
     difference, billable = case.quantity_difference, case.expected.quantity
-    if (
-        difference
-        and billable is not None
-        and not exceeds(difference, billable, quantity_tolerance(case.inputs.settings))
-    ):
+    if difference and billable is not None and not exceeds(difference, billable, quantity_tolerance(case)):
         names.append("tolerance quantity")
-        rest -= case.worth(difference) or ZERO
-    rounded_lines = 1 + len(case.inputs.invoice_lines)
-    if abs(rest) > rounded_lines * Decimal(1).scaleb(-exponent(case.currency)):
+        worth = case.worth(difference) or ZERO
+        rest -= worth if difference > 0 else -worth
+    if abs(rest) > case.rounding:
         names.append("tolerance unit_price")
     elif rest:
         names.append("rounding")

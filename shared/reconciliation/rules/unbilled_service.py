@@ -31,4 +31,4 @@ def unbilled_service(case: Case, left: Decimal | None) -> Outcome | None:
         tolerance=EXACT,
         difference=difference,
     )
-    return Outcome((Break((case.inputs.product.id,), body),), broken=left or ZERO, settled=True)
+    return Outcome((Break(case.stream, body),), broken=left or ZERO, settled=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from shared.events.contracts import FlatPrice, Recurring, Terms, UnitPrice
 from shared.events.discrepancies import DiscrepancyBody, Source
@@ -65,9 +66,12 @@ def unit_line(
     line: str = "3",
     meter: str | None = None,
     currency: str = "EUR",
+    statistic: Any = "max",
     **changes: object,
 ) -> LineVersion:
-    terms = Terms(price=UnitPrice(kind="unit", unit_amount=D(price)), included=D(included), meter=meter)
+    """A price a unit; of a gauge the highest level counts, unless ``statistic`` says another."""
+    price_of = UnitPrice(kind="unit", unit_amount=D(price))
+    terms = Terms(price=price_of, included=D(included), meter=meter, statistic=statistic)
     return _line(terms, recurring, at_price or price, line, currency, **changes)
 
 

@@ -110,7 +110,7 @@ def test_included_units_come_off_before_the_comparison() -> None:
     body = only_break(verdict)
     assert (body.quantity, body.amount) == (D(8), D("33.60"))
     assert body.why == "53 used, 5 included, 40 billed at 4.20"
-    assert body.derivation[1].formula == "53 - 5 included = 48; 48 x 4.20"
+    assert body.derivation[1].formula == "53 - 5 included = 48; 48 x 4.20 = 201.60"
 
 
 def test_usage_within_the_included_units_is_not_billable() -> None:

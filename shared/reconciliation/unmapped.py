@@ -6,12 +6,12 @@ from decimal import Decimal
 
 from rapidfuzz import fuzz, process, utils
 
-from shared.events.discrepancies import Candidate, Code, Direction, DiscrepancyBody, Reached, Step
-from shared.kernel.money import money
+from shared.events.discrepancies import Candidate, Code, Direction, DiscrepancyBody, Reached, Standing, Step
+from shared.kernel.money import exponent, money
 from shared.reconciliation import words
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import UnmappedInputs, VendorCost
-from shared.reconciliation.rating.whole_month import rounding
+from shared.reconciliation.remedies import remedy
 from shared.reconciliation.rules.base import EXACT
 from shared.reconciliation.verdict import FAMILIES, Break, State, Verdict
 
@@ -38,6 +38,8 @@ def draw_unmapped(inputs: UnmappedInputs) -> Verdict | None:
         account=inputs.key if is_account else None,
         sku=None if is_account else inputs.key,
         direction=Direction.CLIENT_OWES_US,
+        standing=None if amount is None else Standing.AT_RISK,
+        remedy=remedy(code, Direction.CLIENT_OWES_US),
         amount=amount,
         currency=currency,
         tolerance=EXACT,
@@ -54,7 +56,7 @@ def _charges(source: str, cost: VendorCost, amount: Decimal) -> Step:
         label="charges",
         formula=words.clip(f"sum of {cost.records} charges of {source}: {words.quantity(cost.amount)}", words.SENTENCE),
         result=amount,
-        rounding=rounding(cost.currency),
+        rounding=f"half_up {exponent(cost.currency)}",
         sources=cost.sample,
         records=cost.records,
     )

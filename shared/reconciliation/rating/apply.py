@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from heapq import nsmallest
-from itertools import chain
+from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
 from shared.events.contracts import FlatPrice, Rounding, RoundingStep, Terms
@@ -25,6 +25,7 @@ from shared.reconciliation.words import quantity
 
 SOURCES_MAX = 20
 _HUNDRED = 100
+_ONE = Decimal(1)
 _CAN_FALL = ("last", "time_weighted")
 
 
@@ -46,11 +47,14 @@ def due(
     _discount(lines, pieces, service.currency, explain)
     sources, records = evidence(measured)
     components = [line.component(part, sources, records) for line in lines]
-    most, least = _commitment(lines, pieces)
-    if most is not None or (final and least is not None):
-        least = least if final else None
-        rounding = pieces[0].terms.rounding
-        components = _commit(components, most, least, rounding, service.currency, part, explain)
+    step = line_step(pieces[0].terms.rounding, service.currency)
+    most = _agreed(pieces, "maximum_amount")
+    if most is not None:
+        components = _cap(components, most[0], _covered(lines, most[1]), step, service.currency, explain)
+    least = _agreed(pieces, "minimum_amount") if final else None
+    if least is not None:
+        covered = _covered(lines, least[1])
+        components.extend(_missing(components, least[0], covered, step, service.currency, part, explain))
     return tuple(component for component in components if _matters(component))
 
 
@@ -78,10 +82,13 @@ def apply_commitment(
     Where the totals stay below ``minimum x fraction`` and the period is over (``final``), the rest is one more line,
     ``minimum``, over ``part``.
     """
-    most = None if maximum is None else times(maximum, fraction)
-    least = None if minimum is None or not final else times(minimum, fraction)
-    committed = _commit(list(components), most, least, rounding or Rounding(), currency, part, True)
-    return tuple(component for component in committed if _matters(component))
+    step = line_step(rounding or Rounding(), currency)
+    found = list(components)
+    if maximum is not None:
+        found = _cap(found, times(maximum, fraction), repeat(_ONE), step, currency, True)
+    if minimum is not None and final:
+        found.extend(_missing(found, times(minimum, fraction), repeat(_ONE), step, currency, part, True))
+    return tuple(component for component in found if _matters(component))
 
 
 def _waits(terms: Terms, measured: Measurement | None, final: bool) -> bool:
@@ -269,68 +276,72 @@ def _take_amount(
         line.discounts += taken
 
 
-def _commitment(lines: Sequence[_Line], pieces: Sequence[Piece]) -> tuple[Number | None, Number | None]:
-    """Greatest and least amount of the part by its own terms. Flat fees have them only as part of a scope."""
-    own = [piece for piece in pieces if piece.terms.scope is None and _usage(piece.terms)]
-    most: Number | None = None
-    least: Number | None = None
-    for piece in own:
-        if piece.terms.maximum_amount is not None:
-            most = plus(most or ZERO, share(piece.terms.maximum_amount, *piece.share))
-        if piece.terms.minimum_amount is not None:
-            least = plus(least or ZERO, share(piece.terms.minimum_amount, *piece.share))
-    if most is not None and len(pieces) > 1:
-        # A piece without a cap has room for whatever it costs.
-        free = frozenset(p.number for p in pieces if p not in own or p.terms.maximum_amount is None)
-        for line in lines:
-            most = plus(most, times(line.left, line.within(free)))
-    return most, least
+def _agreed(
+    pieces: Sequence[Piece], name: Literal["minimum_amount", "maximum_amount"]
+) -> tuple[Number, frozenset[int]] | None:
+    """The part's least or greatest amount by its own terms, and the pieces that it covers. Flat fees have one only as
+    part of a scope, which is for the caller."""
+    total: Number = ZERO
+    covered = set()
+    for piece in pieces:
+        terms = piece.terms
+        amount: Decimal | None = getattr(terms, name)
+        if amount is None or terms.scope is not None or terms.excluded or isinstance(terms.price, FlatPrice):
+            continue
+        total = plus(total, share(amount, *piece.share))
+        covered.add(piece.number)
+    return (total, frozenset(covered)) if covered else None
 
 
-def _usage(terms: Terms) -> bool:
-    return not terms.excluded and not isinstance(terms.price, FlatPrice)
+def _covered(lines: Sequence[_Line], pieces: frozenset[int]) -> list[Number]:
+    """The share of each line to which a commitment of some of the part's pieces applies."""
+    return [line.within(pieces) for line in lines]
 
 
-def _commit(
-    components: list[Component],
-    most: Number | None,
-    least: Number | None,
-    rounding: Rounding,
+def _cap(
+    components: Sequence[Component],
+    most: Number,
+    covered: Iterable[Number],
+    step: RoundingStep,
+    currency: str,
+    explain: bool,
+) -> list[Component]:
+    """Lines are paid in their order; what exceeds the room left becomes a discount of the line that exceeds it."""
+    room = round_to(most, step.scale, step.mode)
+    capped = []
+    for component, portion in zip(components, covered, strict=False):
+        counts = round_to(times(component.total, portion), step.scale, step.mode)
+        excess = counts - room
+        if excess > 0:
+            total, left = amount_text(counts, currency), amount_text(room, currency)
+            formula = f"{total} - {left} left to the maximum = {amount_text(excess, currency)}"
+            steps = (*component.steps, Arithmetic("maximum", formula, excess)) if explain else ()
+            component = replace(component, discounts=component.discounts + excess, steps=steps)
+        room -= counts - max(excess, ZERO)
+        capped.append(component)
+    return capped
+
+
+def _missing(
+    components: Sequence[Component],
+    least: Number,
+    covered: Iterable[Number],
+    step: RoundingStep,
     currency: str,
     part: Part,
     explain: bool,
 ) -> list[Component]:
-    """Cut to ``most``, then raise to ``least``; both are exact, for the part at hand."""
-    step = line_step(rounding, currency)
-    if most is not None:
-        components = _cap(components, round_to(most, step.scale, step.mode), currency, explain)
-    total = sum((component.total for component in components), ZERO)
-    if least is None:
-        return components
+    """The line that raises the totals to ``least``, where they stay below it."""
+    total = ZERO
+    for component, portion in zip(components, covered, strict=False):
+        total += round_to(times(component.total, portion), step.scale, step.mode)
     missing = round_to(minus(least, total), step.scale, step.mode)
-    if missing > 0:
-        whole = round_to(least, step.scale, step.mode)
-        formula = f"{amount_text(whole, currency)} - {amount_text(total, currency)} = {amount_text(missing, currency)}"
-        shown = Arithmetic("minimum", formula, missing, text.rounding(step))
-        steps = (shown,) if explain else ()
-        line = Component("minimum", None, ZERO, ZERO, part.start, part.end, ZERO, missing, "commitment", None, steps)
-        components = [*components, line]
-    return components
-
-
-def _cap(components: Iterable[Component], room: Decimal, currency: str, explain: bool) -> list[Component]:
-    """Lines are paid in their order; what exceeds the room left becomes a discount of the line that exceeds it."""
-    capped = []
-    for component in components:
-        excess = component.total - max(room, ZERO)
-        if excess > 0:
-            total, left = amount_text(component.total, currency), amount_text(max(room, ZERO), currency)
-            formula = f"{total} - {left} left to the maximum = {amount_text(excess, currency)}"
-            steps = (*component.steps, Arithmetic("maximum", formula, excess)) if explain else ()
-            component = replace(component, discounts=component.discounts + excess, steps=steps)
-        room -= component.total
-        capped.append(component)
-    return capped
+    if missing <= 0:
+        return []
+    whole = round_to(least, step.scale, step.mode)
+    formula = f"{amount_text(whole, currency)} - {amount_text(total, currency)} = {amount_text(missing, currency)}"
+    steps = (Arithmetic("minimum", formula, missing, text.rounding(step)),) if explain else ()
+    return [Component("minimum", None, ZERO, ZERO, part.start, part.end, ZERO, missing, "commitment", None, steps)]
 
 
 def _matters(component: Component) -> bool:

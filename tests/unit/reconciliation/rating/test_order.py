@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from shared.events.discrepancies import Source
 from shared.reconciliation.rating import apply_commitment, due, total
-from shared.reconciliation.rating.model import Component
+from shared.reconciliation.rating.model import Amount, Component, Level, Measurement, Service, Version
 from tests.unit.reconciliation.rating.lines import (
     JUNE,
     D,
+    at,
     counter,
     day,
     figures,
@@ -183,5 +185,103 @@ def test_volume_tiers_wait_for_the_end_unless_agreed_otherwise() -> None:
     assert due(service(terms("volume", price=price, billing="advance")), seats(("6-1", "5")), JUNE, False)
 
 
+def test_what_adds_up_does_not_fall_whatever_statistic_a_gauge_would_have() -> None:
+    assert due(service(unit("1", statistic="last")), counter("5"), JUNE, False)
+
+
 def test_nothing_measured_is_not_zero() -> None:
     assert due(service(unit("1", minimum_quantity="3")), None, JUNE, True) == ()
+
+
+def named(numbers: range) -> tuple[Source, ...]:
+    return tuple(Source(type="usage.metered.v1", source="vendor.sentinel", id=f"evt-{n:02}") for n in numbers)
+
+
+def test_a_line_names_the_first_twenty_records_that_it_rests_on_and_counts_them_all() -> None:
+    amounts = tuple(
+        Amount(at("2025-06-05T00:00:00+00:00"), D(1), named(range(n, n + 1)), records=3) for n in range(29, -1, -1)
+    )
+    (line,) = due(service(unit("1")), Measurement("counter", amounts=amounts), JUNE, True)
+    assert (line.sources, line.records) == (named(range(20)), 90)
+    levels = tuple(Level(at(f"2025-06-{n:02}T00:00:00+00:00"), D(n), None, named(range(n, n + 1))) for n in (9, 2))
+    (line,) = due(service(unit("1")), Measurement("gauge", levels), JUNE, True)
+    assert ([source.id for source in line.sources], line.records) == (["evt-02", "evt-09"], 2)
+    (line,) = due(service(flat("1")), Measurement("gauge", levels), JUNE, True)
+    assert (line.sources, line.records) == ((), 0)
+
+
+def test_a_line_names_the_record_of_its_terms() -> None:
+    (record,) = named(range(1))
+    of = Service((Version(flat("1"), day("1-1"), None, record),), "EUR")
+    assert due(of, None, JUNE, True)[0].steps[0].sources == (record,)
+
+
+def test_a_maximum_over_the_lines_of_a_contract() -> None:
+    lines = due(service(unit("1")), counter("60"), JUNE, True) + due(service(flat("50")), None, JUNE, True)
+    found = apply_commitment(None, D("100"), lines, D(1), "EUR", False, JUNE)
+    assert [(c.component, c.total) for c in found] == [("usage", D("60.00")), ("flat", D("40.00"))]
+    assert found[1].steps[-1].formula == "50.00 - 40.00 left to the maximum = 10.00"
+
+
+def test_a_commitment_of_one_version_holds_for_what_lies_in_it() -> None:
+    of = versions(("1-1", unit("1", maximum_amount="30")), ("6-16", unit("2", minimum_amount="100")))
+    found = due(of, used(("6-2", "40"), ("6-20", "10")), JUNE, True)
+    assert [(c.unit_price, c.total) for c in found] == [(1, D("15.00")), (2, D("20.00")), (None, D("30.00"))]
+    same = versions(("1-1", unit("1", maximum_amount="30")), ("6-16", unit("1")))
+    (line,) = due(same, used(("6-2", "40"), ("6-20", "10")), JUNE, True)
+    assert (line.amount, line.discounts) == (D("50.00"), D("25.00"))
+
+
+def test_usage_at_the_instant_of_a_change_is_priced_by_the_new_version() -> None:
+    of = versions(("1-1", unit("1")), ("6-16", unit("2")))
+    (line,) = due(of, Measurement("counter", amounts=(Amount(at("2025-06-16T00:00:00+00:00"), D(1)),)), JUNE, True)
+    assert line.unit_price == 2
+
+
+def test_the_same_discount_may_be_given_twice() -> None:
+    (line,) = due(service(unit("1", discounts=[{"pct": "10"}, {"pct": "10"}])), counter("100"), JUNE, True)
+    assert line.discounts == D("19.00")
+
+
+def test_quantities_may_be_shares() -> None:
+    third = Measurement("counter", amounts=(Amount(at("2025-06-05T00:00:00+00:00"), Fraction(10, 3)),))
+    of = service(terms("graduated", price=tiers(("2", "1.00"), (None, "3.00"))))
+    assert figures(due(of, third, JUNE, True)) == [("tier 1.usage", D("2.00")), ("tier 2.usage", D("4.00"))]
+    package = service(terms("package", price={"size": "3", "amount": "6"}))
+    assert total(due(package, third, JUNE, True)) == D("12.00")
+    assert total(due(service(unit("1", included="1", minimum_quantity="5")), third, JUNE, True)) == D("5.00")
+    gauge = Measurement("gauge", (Level(at("2025-06-01T00:00:00+00:00"), Fraction(1, 3)),))
+    assert total(due(service(unit("90")), gauge, JUNE, True)) == D("30.00")
+
+
+def test_many_transactions_are_shown_as_far_as_a_record_can_hold_them() -> None:
+    measured = used(*(("6-5", str(n)) for n in range(1, 41)))
+    of = service(terms("percentage", price={"rate_pct": "10", "fixed": "0.1", "free_events": 2, "per_event_max": "3"}))
+    (line,) = due(of, measured, JUNE, True)
+    (step,) = line.steps
+    assert step.formula.startswith("(3 x 10 % + 0.10) + (4 x 10 % + 0.10)")
+    assert step.formula.endswith(f" = {line.amount}")
+    assert len(step.formula) <= 500
+
+
+def test_conversion_and_allowances_are_steps_of_their_own() -> None:
+    convert = {"from_unit": "byte", "to_unit": "GiB", "divide": "1073741824", "rounding": {"mode": "up", "scale": 0}}
+    of = service(unit("2", convert=convert, included="1", minimum_quantity="10"))
+    (line,) = due(of, counter("5905580032", unit="byte"), JUNE, True)
+    assert [(s.label, s.formula, s.rounding) for s in line.steps] == [
+        ("used", "sum of 1 record = 5905580032", None),
+        ("converted", "5905580032 / 1073741824 = 6 GiB", "up 0"),
+        ("billable", "6 - 1 included = 5, raised to the least of 10", None),
+        ("usage", "10 x 2.00 = 20.00", "half_up 2"),
+    ]
+    (line,) = due(service(unit("2", included="7", minimum_quantity="1")), counter("3"), JUNE, True)
+    assert line.steps[1].formula == "3 is within 7 included = 0, raised to the least of 1"
+    blocks = due(
+        service(terms("package", price={"size": "25", "amount": "6"}, maximum_quantity="26")), counter("90"), JUNE, True
+    )
+    assert [s.formula for s in blocks[0].steps] == [
+        "sum of 1 record = 90",
+        "90, cut to the greatest of 26",
+        "26 / 25, started = 2",
+        "2 x 6.00 = 12.00",
+    ]

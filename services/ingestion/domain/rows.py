@@ -355,6 +355,9 @@ class _Reading:
         self._occurrences: Counter[bytes] = Counter()
         self._cells: dict[tuple[Type, str], Any] = {}
 
+    def values_of(self, row: TableRow) -> Values:
+        return self.values(self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells))
+
     def values(self, texts: Mapping[str, str]) -> Values:
         return Values(self.layout, self._notation, self.zone, texts, self._cells)
 
@@ -388,6 +391,8 @@ class Survey(_Reading):
         self._digests = digests
         self.rows = 0
         self.documents: dict[DocumentKey, Document] = {}
+        self.newest: tuple[TableRow, Values, DocumentKey | None] | None = None
+        """The row added last, as it was read: a reading that goes on beside this one reads it once."""
 
     def add(self, row: TableRow) -> None:
         """Raises :class:`TooManyDocuments`, :class:`~services.ingestion.domain.table.BadTable`."""
@@ -398,8 +403,9 @@ class Survey(_Reading):
         if row.reason and not row.cells:
             # Without it one of the documents would look whole, and nobody could tell which.
             raise BadTable(f"row {row.number}: {row.reason}", "mend the row: documents are taken with all their lines")
-        texts = self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells)
-        key = self.document_key(self.values(texts))
+        values = self.values_of(row)
+        key = self.document_key(values)
+        self.newest = row, values, key
         if key is None:
             return
         document = self.documents.get(key)
@@ -407,7 +413,7 @@ class Survey(_Reading):
             if len(self.documents) >= DOCUMENTS_MAX:
                 raise TooManyDocuments(f"the file holds more than {DOCUMENTS_MAX:,} documents")
             document = self.documents[key] = Document(row.number)
-        self._count(document, row, texts)
+        self._count(document, row, values.texts)
 
     def _count(self, document: Document, row: TableRow, texts: Mapping[str, str]) -> None:
         if not document.header and not row.reason:
@@ -468,9 +474,13 @@ class Rows(_Reading):
 
     def make(self, row: TableRow) -> list[Record]:
         """The records of one row."""
-        texts = self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells)
-        values = self.values(texts)
-        key = self.document_key(values)
+        newest = self._survey.newest
+        if newest is not None and newest[0] is row:
+            _, values, key = newest
+        else:
+            values = self.values_of(row)
+            key = self.document_key(values)
+        texts = values.texts
         document = self._drawn(key) if key else None
         if document:
             document.rows += 1

@@ -86,8 +86,10 @@ def _work(state: dict[str, Any]) -> int:
 @pytest_asyncio.fixture
 async def service(database: Database, kafka: Kafka, matching: Matching, tmp_path: Path) -> AsyncIterator[Service]:
     """The service, and ingestion's relays. One cell a test: the broker is the session's."""
-    for name, text in {"key_pepper": "ab" * 32, "admin_token": ADMIN_TOKEN}.items():
+    secrets = {"key_pepper": "ab" * 32, "admin_token": ADMIN_TOKEN, "vault_master": bytes(range(32)).hex()}
+    for name, text in secrets.items():
         (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
     for tenant in (TENANT, OTHER):
         await add_tenant(matching.ingestion, tenant, tenant, "UTC")
     port, cell = free_port(), f"m{database.name}"

@@ -67,7 +67,7 @@ def round_to(value: Decimal | Fraction, scale: int, mode: Mode = "half_up") -> D
     A directed mode (down, up, floor, ceiling) below 9 decimals first rounds half up to 9, so that a factor which was
     itself printed rounded does not lose a cent.
     """
-    if isinstance(value, Fraction):
+    if not isinstance(value, Decimal):
         value = _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
     if scale < _GUARD_SCALE and mode not in ("half_up", "half_even"):
         value = value.quantize(Decimal(1).scaleb(-_GUARD_SCALE), rounding=ROUND_HALF_UP, context=_CONTEXT)

@@ -51,7 +51,7 @@ def field(value: Decimal) -> Decimal:
 
 def shown(value: Decimal | Fraction) -> Decimal:
     """A unit price for showing: a quotient has no last digit, so it is cut at six decimals and never computed with."""
-    return round_to(value, _PRICE_DECIMALS) if isinstance(value, Fraction) else field(value)
+    return field(value) if isinstance(value, Decimal) else round_to(value, _PRICE_DECIMALS)
 
 
 def more(texts: list[str]) -> str:

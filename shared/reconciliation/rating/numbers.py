@@ -45,7 +45,7 @@ def share(value: Number, numerator: Number | int, denominator: Number | int) -> 
 
 def started(value: Number, size: Decimal) -> Decimal:
     """How many blocks of ``size`` are started by ``value`` units: none by nothing."""
-    if isinstance(value, Fraction):
+    if not isinstance(value, Decimal):
         return Decimal(ceil(value / Fraction(size)))
     whole, rest = divmod(value, size)
     return whole + _ONE if rest > 0 else whole

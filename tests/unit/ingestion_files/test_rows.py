@@ -399,3 +399,75 @@ def test_a_rejected_entry_shows_neither() -> None:
     assert b"Ada" not in canonical(spoilt.data) + str(spoilt.faults).encode()
     assert b"Secret" not in canonical(spoilt.data) + str(spoilt.faults).encode()
     assert spoilt.private.notes == {"note": "Secret words"}
+
+
+# What the plain files may say besides
+
+
+def test_a_product_has_a_cost_and_is_a_bundle() -> None:
+    text = (
+        "product,name,currency,unit cost,cost currency,components\ncare,Care,EUR,9.10,USD,edr; mail\nedr,EDR,EUR,2,,\n"
+    )
+    care, edr = (record.data for record in read("products", text).made)
+    assert (plain(care.unit_cost), care.cost_currency, care.components) == ("9.1", "USD", ("edr", "mail"))
+    assert edr.cost_currency == "EUR"
+    (spoilt,) = read("products", "product,name,components\ncare,Care,care\n").spoilt
+    assert spoilt.faults[0].reason == "column components names the product itself"
+
+
+def test_an_invoice_has_tax_totals_an_exchange_rate_and_discount_lines() -> None:
+    head = (
+        INVOICES.strip() + ",tax,tax percent,discount,tax total,gross total,exchange rate,exchange from,exchange on\n"
+    )
+    more = ",0.80,19,{},1.60,10.00,1.0875,USD,2026-09-30\n"
+    text = head + "".join(invoice(line=str(n)).strip() + more.format(word) for n, word in enumerate(("", "yes"), 1))
+    found = read("invoices", text)
+    (header,) = (record.data for record in found.of("invoice.issued.v1"))
+    lines = [record.data for record in found.of("invoice.line.v1")]
+    assert (plain(header.tax_total), plain(header.gross_total)) == ("1.6", "10")
+    assert (plain(header.exchange_rate), header.exchange_from, str(header.exchange_on)) == (
+        "1.0875",
+        "USD",
+        "2026-09-30",
+    )
+    assert [(plain(line.tax), plain(line.tax_pct), line.discount) for line in lines] == [
+        ("0.8", "19", False),
+        ("0.8", "19", True),
+    ]
+
+
+def test_an_invoice_line_that_is_not_quantity_times_price_is_for_the_comparison_to_judge() -> None:
+    assert read("invoices", INVOICES + invoice(amount="4.20").replace("4.20,4.20", "4.20,99.00")).spoilt == []
+
+
+def test_an_invoice_whose_exchange_is_half_told_is_rejected_by_the_column() -> None:
+    text = INVOICES.strip() + ",exchange rate,exchange from\n" + invoice().strip() + ",1.1,\n"
+    (spoilt,) = read("invoices", text).spoilt
+    assert spoilt.faults[0].reason == "column exchange from is empty"
+
+
+def test_a_time_entry_has_a_start_an_end_and_what_its_time_adds() -> None:
+    text = (
+        "entry,client,worked on,hours,start,end,when,invoice\n"
+        "T-1,acme,2026-09-14,1:00,2026-09-14 22:00,2026-09-14 23:00,out_of_hours; weekend,INV-7\n"
+        "T-2,acme,2026-09-14,1:00,2026-09-14 22:00,2026-09-14 21:00,,\n"
+        "T-3,acme,2026-09-14,1:00,,,sometimes,\n"
+    )
+    found = read("time-entries", text, zone="Europe/Berlin")
+    (made,) = (record.data for record in found.made)
+    assert (made.started_at, made.ended_at) == (
+        datetime(2026, 9, 14, 20, tzinfo=UTC),
+        datetime(2026, 9, 14, 21, tzinfo=UTC),
+    )
+    assert (made.when, made.invoice) == (("out_of_hours", "weekend"), "INV-7")
+    assert [spoilt.faults[0].reason for spoilt in found.spoilt] == [
+        "column end lies before started_at",
+        "column when (0) is not one of the allowed values",
+    ]
+
+
+def test_a_charge_that_ends_before_it_starts_is_rejected_by_the_column() -> None:
+    text = template("vendor-bills").strip().splitlines()
+    header, first = f"{text[0]},charge from,charge to", f"{text[1]},2026-09-14,2026-09-01"
+    (spoilt,) = read("vendor-bills", f"{header}\n{first}\n").spoilt
+    assert spoilt.faults[0] == ("data.charge_to", "column charge to lies before charge_from", spoilt.faults[0].fix)

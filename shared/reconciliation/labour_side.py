@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import cast
@@ -37,7 +36,6 @@ from shared.reconciliation.rules.labour.stale_time import stale_time
 from shared.reconciliation.rules.labour.time_unbilled import time_unbilled
 from shared.reconciliation.verdict import Break, Waiting
 
-_DAY = timedelta(days=1)
 _RULES = (time_unbilled, stale_time, over_cap, block_overdrawn)
 
 
@@ -60,8 +58,8 @@ def labour_lines(inputs: GroupInputs) -> tuple[LabourLine, ...]:
     """The expected lines of labour whose home is the month, by key: each part of each contract line with
     ``terms.labour``, and one for each product with approved, billable time that no contract line takes.
 
-    An entry belongs to the line of its product and of the contract that it names; without a name to the one in force
-    on its day, of several the first by contract and line.
+    An entry belongs to the line of its product that is in force on its day, of the contract that it names if it names
+    one; of several to the first by contract and line.
     """
     found = chains(inputs.lines, inputs.client.time_zone)
     products = {one.id: one for one in (inputs.product, *inputs.others)}
@@ -118,8 +116,8 @@ def _share_out(inputs: GroupInputs, takers: Sequence[Chain]) -> tuple[_Taken, li
     homeless = []
     for entry in sorted(inputs.entries, key=_order):
         fit = [one for one in takers if one.product == entry.product and entry.contract in (None, one.contract)]
-        held = [one for one in fit if one.within(entry.worked_on, entry.worked_on + _DAY) and _holds(one, entry)]
-        chain = min(held or fit, key=lambda one: (one.source != entry.source, one.key), default=None)
+        held = [one for one in fit if _holds(one, entry)]
+        chain = min(held, key=lambda one: (one.source != entry.source, one.key), default=None)
         if chain is None:
             homeless.append(entry)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from shared.events.discrepancies import Tolerance
@@ -60,16 +61,10 @@ class Settings:
         ``absolute`` is in units (quantity), hours (time), currency a unit (unit_price, cost), or currency; of rounding
         and tax it is ``lines`` times one rounded line's. A difference is a break when it exceeds both widths.
         """
-        absolute = self._width(cls, "absolute", currency, unit)
-        if absolute is None:
-            absolute = Decimal(1).scaleb(-exponent(currency)) if currency else _ZERO
-        if cls in ("rounding", "tax"):
-            absolute *= lines
-        relative_pct = self._width(cls, "relative_pct", currency, unit) or _ZERO
-        exactly = absolute == 0 and relative_pct == 0
-        return Tolerance(name="exact" if exactly else cls, absolute=absolute, relative_pct=relative_pct)
+        return _tolerance(self, cls, currency, unit, lines)
 
-    def _width(self, cls: ToleranceClass, kind: str, currency: str | None, unit: str | None) -> Decimal | None:
+    def width(self, cls: ToleranceClass, kind: str, currency: str | None, unit: str | None) -> Decimal | None:
+        """One width as it is set, else the default; ``None``: one minor unit."""
         widths, key = dict(self.widths), f"tolerance.{cls}.{kind}"
         for of in (currency, unit):
             if of is not None and f"{key}.{of}" in widths:
@@ -81,6 +76,20 @@ class Settings:
         if cls == "unit_price":
             return self.unit_price_absolute if kind == "absolute" else self.unit_price_relative_pct
         return _DEFAULTS[cls][0 if kind == "absolute" else 1]
+
+
+@lru_cache(maxsize=4096)  # asked for by every line of every group; the answers are few
+def _tolerance(
+    settings: Settings, cls: ToleranceClass, currency: str | None, unit: str | None, lines: int
+) -> Tolerance:
+    absolute = settings.width(cls, "absolute", currency, unit)
+    if absolute is None:
+        absolute = Decimal(1).scaleb(-exponent(currency)) if currency else _ZERO
+    if cls in ("rounding", "tax"):
+        absolute *= lines
+    relative_pct = settings.width(cls, "relative_pct", currency, unit) or _ZERO
+    exactly = absolute == 0 and relative_pct == 0
+    return Tolerance(name="exact" if exactly else cls, absolute=absolute, relative_pct=relative_pct)
 
 
 def is_setting(key: str) -> bool:

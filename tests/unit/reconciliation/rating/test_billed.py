@@ -170,3 +170,26 @@ def test_seats_over_two_statements_add_up_to_the_period() -> None:
         of, seats(("6-1", "3"), ("6-11", "5"), ("6-26", "4")), JUNE, True, [Statement(A, a, "INV-A"), Statement(B)]
     )
     assert [c.total for c in original] == [c.total for c in b]
+
+
+def test_a_period_that_is_over_is_corrected_from_a_later_statement() -> None:
+    of = service(unit("1", minimum_amount="100"))
+    a = rate(of, used(("6-5", "30")), JUNE, False, ())
+    b = rate(of, used(("6-5", "30"), ("6-20", "5")), JUNE, True, a)
+    assert figures(b) == [("usage", D("5.00")), ("minimum", D("65.00"))]
+    later = Period(JUNE.end, day("8-1"))
+    statements = [Statement(A, a, "INV-A"), Statement(B, b, "INV-B"), Statement(later)]
+    lines = rate_original(of, used(("6-5", "30"), ("6-6", "1"), ("6-20", "5")), JUNE, True, statements)
+    assert [(c.component, c.total, c.corrects) for c in lines] == [
+        ("usage", D("1.00"), "INV-A"),
+        ("minimum", D("-1.00"), "INV-B"),
+    ]
+
+
+def test_a_commitment_matches_whatever_its_invoice_calls_its_price() -> None:
+    of = service(unit("1", minimum_amount="100"))
+    billed = tuple(
+        replace(line, unit_price=D("70"), quantity=D(1)) if line.category == "commitment" else line
+        for line in rate(of, counter("30"), JUNE, True, ())
+    )
+    assert rate(of, counter("30"), JUNE, True, billed) == ()

@@ -182,7 +182,9 @@ def test_volume_tiers_wait_for_the_end_unless_agreed_otherwise() -> None:
     price = tiers((None, "2.00"))
     assert due(service(terms("volume", price=price)), counter("5"), JUNE, False) == ()
     assert due(service(terms("volume", price=price, interim="cumulative")), counter("5"), JUNE, False)
-    assert due(service(terms("volume", price=price, billing="advance")), seats(("6-1", "5")), JUNE, False)
+    advance = service(terms("volume", price=price, billing="advance"))
+    assert due(advance, seats(("6-1", "5")), JUNE, False)
+    assert due(advance, counter("5"), JUNE, False) == ()  # usage cannot be billed before it happens
 
 
 def test_what_adds_up_does_not_fall_whatever_statistic_a_gauge_would_have() -> None:

@@ -12,6 +12,7 @@ from shared.reconciliation import words
 from shared.reconciliation.case import Case
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, ScopeTotal
+from shared.reconciliation.labour_group import draw_labour, with_labour
 from shared.reconciliation.rules import PRECEDENCE
 from shared.reconciliation.rules.base import ZERO, Outcome
 from shared.reconciliation.sides import Sides, invoice_waits, next_change, sides_of
@@ -26,6 +27,13 @@ def draw_group(inputs: GroupInputs) -> Verdict | None:
 
     ``None``: there is nothing to compare. Pure: the same facts, in any order, give the same verdict byte for byte.
     """
+    if not (inputs.entries or any(line.terms is not None and line.terms.labour is not None for line in inputs.lines)):
+        return _draw(inputs)
+    hours = draw_labour(inputs)
+    return with_labour(_draw(replace(inputs, invoice_lines=hours.rest)), hours)
+
+
+def _draw(inputs: GroupInputs) -> Verdict | None:
     sides = sides_of(inputs) or Sides(())
     judged = [_judged(case) for case in sides.cases]
     vendor = vendor_side(inputs, _used(sides.cases), _billed(judged)) if _has_vendor(inputs) else VendorSide()

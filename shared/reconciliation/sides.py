@@ -27,6 +27,7 @@ from shared.reconciliation.measure import NOTHING, Quantity, measure
 from shared.reconciliation.rating import due
 from shared.reconciliation.rating.model import Amount, Component, Level, Measurement, Number, Service, Version
 from shared.reconciliation.rating.numbers import plus
+from shared.reconciliation.stale import feed_waits
 from shared.reconciliation.usage import Demand, Group, beyond, covered, demands, kinds, uncontracted
 from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
@@ -479,11 +480,12 @@ def _usage_gaps(group: Group, period: Period) -> tuple[Waiting, ...]:
     month = words.month(period)
     if not inputs.feed_sources:
         return (Waiting("usage_complete", f"no source of usage of {inputs.product.name} is known", None),)
-    return tuple(
+    gaps = tuple(
         Waiting("usage_complete", f"{source} has not declared {month} complete", None)
         for source in sorted(set(inputs.feed_sources))
         if not group.complete(source, start, end)
     )
+    return (*gaps, *feed_waits(inputs.missed)) if gaps else ()
 
 
 def _alike(meters: Sequence[Measured]) -> bool:

@@ -188,13 +188,15 @@ class Values:
         zone: str,
         texts: Mapping[str, str],
         cells: dict[tuple[Type, str], Any],
+        times: dict[datetime, str],
     ) -> None:
-        """``cells``: what cells of this file were read as, kept between its rows."""
+        """``cells``: what cells of this file were read as, kept between its rows; ``times``: as what they are shown."""
         self._layout = layout
         self._notation = notation
         self._zone = zone
         self._known: dict[str, Any] = {}
         self._cells = cells
+        self._times: dict[datetime, str] = times
         self.texts = texts
 
     def supply(self, **values: Any) -> None:
@@ -237,10 +239,20 @@ class Values:
             value = self.get(name) if name is not None else None
             out.append(literal)
             if value is not None:
-                shown = plain(value)
+                shown = value if isinstance(value, str) else self._shown(value)
                 out.append(shown.replace("%", "%25").replace("/", "%2F") if "/" in shown or "%" in shown else shown)
         whole = "".join(out)
         return whole if len(whole) <= _ID_MAX else f"{whole.partition('/')[0]}/{_hash(whole)}"
+
+    def _shown(self, value: Any) -> str:
+        if not isinstance(value, datetime):
+            return plain(value)
+        text = self._times.get(value)
+        if text is None:
+            if len(self._times) >= _CELLS_MAX:
+                self._times.clear()
+            text = self._times[value] = plain(value)
+        return text
 
     def _evaluate(self, name: str) -> Any:
         column = self._layout.columns.get(name)
@@ -354,12 +366,13 @@ class _Reading:
         )
         self._occurrences: Counter[bytes] = Counter()
         self._cells: dict[tuple[Type, str], Any] = {}
+        self._times: dict[datetime, str] = {}
 
     def values_of(self, row: TableRow) -> Values:
         return self.values(self.layout.guessed(row.cells) if row.reason else self.layout.texts(row.cells))
 
     def values(self, texts: Mapping[str, str]) -> Values:
-        return Values(self.layout, self._notation, self.zone, texts, self._cells)
+        return Values(self.layout, self._notation, self.zone, texts, self._cells, self._times)
 
     def row_key(self, texts: Mapping[str, str]) -> str:
         """The hash of what says which charge a row is, and the how many-th of that hash it is in the file."""

@@ -77,7 +77,7 @@ class Table:
             except csv.Error as error:
                 yield self._spoilt(str(error))
                 continue
-            if any(cell.strip() for cell in cells):
+            if (cells and cells[0].strip()) or any(cell.strip() for cell in cells):
                 yield TableRow(self._number, cells)
 
     def _spoilt(self, error: str) -> TableRow:

@@ -155,17 +155,28 @@ async def test_close_then_late_usage_is_a_difference_and_a_row_of_the_ledger(
 
     diary.book.usage("60", OCTOBER + timedelta(hours=1))
     await diary.tell()
+    [now] = (await client.get(MONTH, product="edr"))["data"]
+    moved = Decimal(now["expected"]) - Decimal("222.6")
+    assert moved > 0
     for against in ("closed", "drawn", done["record"]):
         changed = await client.get(f"{MONTH}/diff", against=against)
         [line] = [one for one in changed["data"] if one["kind"] == "changed"]
-        assert (line["group"], line["before"]["expected"], line["after"]["expected"]) == ("edr", "222.6", "252"), (
-            against
-        )
+        assert (line["group"], line["before"]["expected"]) == ("edr", "222.6"), against
+        assert line["after"]["expected"] == now["expected"]
+        assert Decimal(line["by"]) == -moved
     assert changed["meta"]["against"]["totals"][0]["expected"] == "252.6"
-    assert changed["meta"]["now"]["totals"][0]["expected"] == "282"
+    assert Decimal(changed["meta"]["now"]["totals"][0]["expected"]) == Decimal("252.6") + moved
     [row] = (await client.get("/v1/restatements", period="2026-10"))["data"]
-    assert (row["client"], row["group"], row["moved"]) == ("northwind", "edr", "29.4")
-    assert (row["closed"]["expected"], row["closed"]["billed"], row["now"]["expected"]) == ("222.6", "168", "252")
+    assert (row["client"], row["group"], Decimal(row["moved"])) == ("northwind", "edr", moved)
+    assert (row["closed"]["expected"], row["closed"]["billed"]) == ("222.6", "168")
+    assert row["now"]["expected"] == now["expected"]
+    assert row["codes"] == ["LATE_USAGE"]
+    [late] = [
+        one
+        for one in (await client.get("/v1/discrepancies", code="LATE_USAGE"))["data"]
+        if one["id"] in row["discrepancies"]
+    ]
+    assert late["state"] == "open"
     assert (await client.get("/v1/restatements", period="2026-09"))["data"] == []
     assert (await Client(client.http, "other-msp").get("/v1/restatements"))["data"] == []
 

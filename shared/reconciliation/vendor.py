@@ -31,13 +31,13 @@ from shared.reconciliation.rules.vendor.base import (
 )
 from shared.reconciliation.rules.vendor.cost_mismatch import cost_mismatch, units_compared
 from shared.reconciliation.rules.vendor.margin_floor import margin_floor
+from shared.reconciliation.stale import feed_waits
 from shared.reconciliation.verdict import Break, VendorTotals, Waiting
 
 ASSIGNED = "assigned"
 """A meter of this name counts the licences that users hold in the tenant."""
 _WITHOUT_UNITS = frozenset({"Tax", "Credit", "Adjustment"})
 """FOCUS charge categories that move cost and never usage."""
-_RULES = (cost_mismatch, assigned_ne_purchased, margin_floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,15 @@ def vendor_side(
     """Compare the vendors' charges of the month with the agreed cost, the use and the client's bill.
 
     ``used``: measured units by product, without those that are not known. ``billed``: what the client is billed for
-    the group, and its currency; ``None`` where nothing is. Without a vendor's bill nothing is concluded: where a cost
-    was agreed and something was used, it is waited for.
+    the group once its own breaks are put right, and its currency; ``None`` where nothing is. Without a vendor's bill
+    nothing is concluded: where a cost was agreed and something was used, it is waited for.
     """
     if not inputs.vendor_lines:
         return VendorSide(waiting=_bill_awaited(inputs, used))
     case = _case(inputs, used or {}, billed)
-    outcomes = [rule(case) for rule in _RULES]
+    costs = cost_mismatch(case)
+    disputed = sum((signed for currency, signed in costs.broken if billed is not None and currency == billed[1]), ZERO)
+    outcomes = [costs, assigned_ne_purchased(case), margin_floor(case, disputed)]
     breaks = sorted((one for outcome in outcomes for one in outcome.breaks), key=lambda one: one.stream_key)
     waiting = dict.fromkeys([*(w for outcome in outcomes for w in outcome.waiting), *_other_currencies(case)])
     return VendorSide(tuple(breaks), tuple(waiting), _totals(case, outcomes), _costs(case))
@@ -188,7 +190,7 @@ def _gaps(inputs: GroupInputs) -> tuple[Waiting, ...]:
         if reached < end:
             what = f"{source} has not declared {words.month(inputs.period)} complete"
             gaps.append(Waiting("usage_complete", what, None))
-    return tuple(gaps)
+    return (*gaps, *feed_waits(inputs.missed)) if gaps else ()
 
 
 def _other_currencies(case: VendorCase) -> list[Waiting]:

@@ -14,8 +14,11 @@ from shared.reconciliation.rules.vendor.base import ZERO, VendorCase, VendorOutc
 from shared.reconciliation.verdict import Break, Waiting
 
 
-def margin_floor(case: VendorCase) -> VendorOutcome:
-    """Over all products of the group together: a bundle has one price. Costs of another currency are not compared."""
+def margin_floor(case: VendorCase, disputed: Decimal) -> VendorOutcome:
+    """Over all products of the group together: a bundle has one price. Costs of another currency are not compared.
+
+    ``disputed`` is what COST_MISMATCH holds of the cost: the vendor gives that back, so it is not lost.
+    """
     costs = case.costs
     if case.billed is None or not costs or case.billed[0] <= 0:
         return VendorOutcome()
@@ -24,19 +27,23 @@ def margin_floor(case: VendorCase) -> VendorOutcome:
     if others:
         what = f"billed in {currency}, charged in {' and '.join(others)}"
         return VendorOutcome(waiting=(Waiting("price", what, None),) if case.floor_pct is not None else ())
-    cost = sum((one.cost for one in costs), ZERO)
+    cost = sum((one.cost for one in costs), ZERO) - disputed
     floor = case.floor_pct or ZERO
     needed = Fraction(cost) + Fraction(revenue) * Fraction(floor) / 100
     short = money(needed - Fraction(revenue), currency)
-    return VendorOutcome((_break(case, revenue, cost, floor, short, currency),)) if short > 0 else VendorOutcome()
+    return VendorOutcome((_break(case, revenue, cost, floor, short, disputed),)) if short > 0 else VendorOutcome()
 
 
-def _break(case: VendorCase, revenue: Decimal, cost: Decimal, floor: Decimal, short: Decimal, currency: str) -> Break:
-    margin = revenue - cost
+def _break(
+    case: VendorCase, revenue: Decimal, cost: Decimal, floor: Decimal, short: Decimal, disputed: Decimal
+) -> Break:
+    assert case.billed is not None
+    margin, currency = revenue - cost, case.billed[1]
     billed, charged = words.price(revenue, currency), words.price(cost, currency)
     least = f", less than the {words.quantity(floor)} % agreed" if floor and margin >= 0 else ""
     told = "sold below cost" if margin < 0 else f"margin {words.price(margin, currency)}"
     formula = f"{charged} + {billed} x {words.quantity(floor)} % - {billed}" if floor else f"{charged} - {billed}"
+    owed = f" (without {words.price(abs(disputed), currency)} in dispute)" if disputed else ""
     return Break(
         (case.lead.id,),
         body(
@@ -51,7 +58,7 @@ def _break(case: VendorCase, revenue: Decimal, cost: Decimal, floor: Decimal, sh
             billed=Side(amount=revenue),
             tolerance=Tolerance(name="margin_floor", absolute=ZERO, relative_pct=floor),
             lost=True,
-            why=f"{currency} {billed} billed, {charged} charged by vendors: {told}{least}",
+            why=f"{currency} {billed} billed, {charged} charged by vendors{owed}: {told}{least}",
             steps=(
                 step("billed", billed, revenue),
                 step("charged", charged, cost, [one.record for one in case.costs]),

@@ -7,6 +7,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.events.contracts import Terms, UnitPrice
 from shared.events.discrepancies import Code, DiscrepancyBody
@@ -231,6 +233,14 @@ def test_a_margin_below_the_floor_of_the_setting_or_the_terms() -> None:
     assert only(charged(charge("50", "125.00"), **thin, lines=(line,))).amount == D("20.00")  # type: ignore[arg-type]
 
 
+def test_what_is_disputed_with_the_vendor_is_not_lost() -> None:
+    side = charged(charge("50", "150.00"), used="50", billed="140.00")  # 25.00 too much
+    assert [one.body.code for one in side.breaks] == [Code.COST_MISMATCH]
+    codes = {one.body.code: one.body for one in charged(charge("50", "150.00"), used="50", billed="120.00").breaks}
+    assert codes[Code.MARGIN_FLOOR].amount == D("5.00")
+    assert "125.00 charged by vendors (without 25.00 in dispute)" in codes[Code.MARGIN_FLOOR].why
+
+
 def test_a_bill_in_another_currency_gives_no_margin() -> None:
     lines = (charge("50", "500.00", currency="USD"),)
     side = charged(*lines, used="50", billed="150.00", product=replace(EDR, unit_cost=None))
@@ -250,3 +260,36 @@ def test_order_never_matters() -> None:
     assert charged(*reversed(lines), used="48", billed="100") == one
     assert isinstance(group(), GroupInputs)
     assert Decimal(sum(t.billed for t in one.totals)) == D("137.00")
+
+
+quantities = st.one_of(st.none(), st.integers(-5, 60).map(Decimal))
+costs = st.integers(-2_000, 20_000).map(lambda cents: Decimal(cents) / 100)
+categories = st.sampled_from(["Usage", "Usage", "Purchase", "Tax", "Credit", "Adjustment", None])
+rows = st.tuples(
+    quantities, costs, categories, st.integers(1, 31), st.sampled_from(["EUR", "EUR", "USD"]), st.booleans()
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=5), st.one_of(st.none(), st.integers(0, 60).map(str)), st.booleans())
+def test_totals_add_up_whatever_the_order(
+    charges: list[tuple[Decimal | None, Decimal, str | None, int, str, bool]], used: str | None, complete: bool
+) -> None:
+    lines = [
+        charge(None if units is None else str(units), str(cost), line=f"{n}", category=category, begins=at(day, 0),
+               currency=currency, correction=correction)
+        for n, (units, cost, category, day, currency, correction) in enumerate(charges)
+    ]  # fmt: skip
+    feeds = COMPLETE if complete else ()
+    side = charged(*lines, used=used, billed="100.00", feeds=feeds)
+    assert charged(*reversed(lines), used=used, billed="100.00", feeds=feeds) == side
+    for total in side.totals:
+        assert total.billed == sum(line.billed_cost for line in lines if line.currency == total.currency)
+        signed = [
+            (one.body.amount or D(0)) * (1 if one.body.direction == "vendor_owes_us" else -1)
+            for one in side.breaks
+            if one.side == "vendor" and one.body.currency == total.currency
+        ]
+        assert total.broken == sum(signed)
+        if total.expected is not None:
+            assert total.billed - total.expected - total.explained - total.broken == 0

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from shared.events.discrepancies import Code, Direction, DiscrepancyBody
 from shared.reconciliation import words
-from shared.reconciliation.case import Case
+from shared.reconciliation.billed import invoiced
+from shared.reconciliation.case import Case, Charge
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, ScopeTotal
 from shared.reconciliation.labour_group import draw_labour, with_labour
 from shared.reconciliation.rules import PRECEDENCE
 from shared.reconciliation.rules.base import ZERO, Outcome
+from shared.reconciliation.rules.client.tax_rate import tax_rates
 from shared.reconciliation.sides import Sides, invoice_waits, next_change, sides_of
 from shared.reconciliation.vendor import VendorSide, vendor_side
 from shared.reconciliation.verdict import Break, LineState, State, StatementLine, Verdict, Waiting
@@ -88,6 +90,7 @@ def _judged(case: Case) -> _Judged:
         expected, billed = None, None
     else:
         billed = case.billed.amount if case.billed else ZERO
+    judged = case
     outcomes: list[Outcome] = []
     left: Decimal | None = None if expected is None or billed is None else billed - expected
     if left == 0 and case.billed is not None and not case.over and not case.quantity_difference:
@@ -102,7 +105,14 @@ def _judged(case: Case) -> _Judged:
             left -= outcome.broken + outcome.explained
         if outcome.settled:
             break
-    return _Judged(case, tuple(outcomes), expected, billed)
+        if outcome.taken:
+            case = _without(case, outcome.taken)
+    return _Judged(judged, tuple(outcomes), expected, billed)
+
+
+def _without(case: Case, taken: Sequence[Charge]) -> Case:
+    rest = tuple(charge for charge in case.charges if charge not in taken)
+    return replace(case, charges=rest, billed=invoiced(rest, case.expected))
 
 
 def _awaiting(case: Case, outcome: Outcome) -> Outcome:
@@ -202,7 +212,10 @@ def _lines(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged]) -> tupl
 # --- the group -------------------------------------------------------------------------------------------------------
 def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendor: VendorSide) -> Verdict:
     lines = _lines(inputs, sides, judged)
-    breaks = sorted([*(one for each in judged for one in each.breaks), *vendor.breaks], key=lambda one: one.stream_key)
+    breaks = sorted(
+        [*(one for each in judged for one in each.breaks), *vendor.breaks, *tax_rates(inputs)],
+        key=lambda one: one.stream_key,
+    )
     strays = [waiting for _, waiting in sides.strays]
     pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
     known, figures = _figures(judged)
@@ -293,13 +306,13 @@ def _used(cases: Sequence[Case]) -> dict[str, Decimal]:
 
 
 def _billed(judged: Sequence[_Judged]) -> tuple[Decimal, str] | None:
-    """What the client is billed for the group, if it is in one currency."""
+    """What the client is billed for the group once its own breaks are put right, if it is in one currency."""
     of = [one for one in judged if one.billed is not None and one.case.billed is not None]
     currencies = {one.case.currency for one in of}
     currency = next(iter(currencies)) if len(currencies) == 1 else None
     if currency is None:
         return None
-    return sum((one.billed for one in of if one.billed is not None), ZERO), currency
+    return sum(((one.billed if one.expected is None else one.expected) or ZERO for one in of), ZERO), currency
 
 
 def _costed(lines: tuple[StatementLine, ...], vendor: VendorSide) -> tuple[StatementLine, ...]:

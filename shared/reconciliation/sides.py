@@ -213,6 +213,9 @@ def _expected(demand: Demand) -> Expected:
     records = sample(one.version.record for each in demand.chains for one in _held(demand, each))
     if demand.supply.trouble is not None:
         return Expected(None, None, None, demand.supply.trouble.what, records)
+    if demand.over and demand.supply.used.value <= 0:
+        units = None if isinstance(demand.terms.price, FlatPrice) else _ZERO
+        return Expected(units, None, money(_ZERO, chain.currency), "nothing used after the end", records)
     try:
         components = due(demand.service, demand.supply.measured, demand.part, True)
     except ValueError as error:

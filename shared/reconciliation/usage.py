@@ -116,13 +116,14 @@ class Group:
                 reached = max(reached, covers_to)
         return reached >= end
 
-    def attested(self, meter: Measured, start: datetime) -> Measured:
-        """A gauge without the level that it carries into a span, unless something says that the level still held.
+    def attested(self, meter: Measured) -> Measured:
+        """A gauge without the level that it carries into the month, unless something says that the level still held.
 
-        The last level before a span is a guess as long as the days between are not all here (a history that is being
-        loaded, a feed that lags): it counts once the meter is observed in the span, or its source has declared a span
-        complete that reaches the start.
+        The last level before the month is a guess as long as the days between are not all here (a history that is
+        being loaded, a feed that lags): it counts once the meter is observed in the month (or later in a part that
+        goes on), or its source has declared a span complete that reaches the month's start.
         """
+        start = self.bounds[0]
         if meter.kind != "gauge" or any(seen.at >= start for seen in meter.observations):
             return meter
         if any(
@@ -139,7 +140,7 @@ class Group:
         for meter in meters:
             if meter.kind != "gauge" and (meter.span or self.inputs.period) not in wanted:
                 continue
-            attested = self.attested(meter, start)
+            attested = self.attested(meter)
             if shows_usage(attested, start, end) or attested.events:
                 found.append(attested)
         return found

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from shared.events.discrepancies import Direction, Tolerance
 from shared.reconciliation.case import ZERO as ZERO
-from shared.reconciliation.case import Case
+from shared.reconciliation.case import Case, Charge
 from shared.reconciliation.rating.model import Number
 from shared.reconciliation.verdict import Break, Waiting
 
@@ -25,6 +25,8 @@ class Outcome:
     explained_by: str | None = None
     waiting: tuple[Waiting, ...] = ()
     """What a difference waits for before it is a break; what is explained beside it is pending."""
+    taken: tuple[Charge, ...] = ()
+    """Posted lines that are said: later rules see the case without them."""
     settled: bool = False
     """No later rule looks at this case."""
 

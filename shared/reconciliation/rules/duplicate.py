@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 
 from shared.events.discrepancies import Code, Direction, Side
@@ -19,17 +20,19 @@ def duplicate(case: Case, left: Decimal | None) -> Outcome | None:
     if case.billed is None or left is None or left <= 0 or case.mode != "invoice":
         return None
     breaks, taken = [], ZERO
+    charges = []
     for charge, original in _repeated(case):
         if taken + charge.amount <= left:
             taken += charge.amount
+            charges.append(charge)
             breaks.append(_break(case, charge, original))
     if not breaks:
         return None
     waits = until_complete(case, taken) if case.lines or case.used.value > 0 else None
     if waits is not None:
-        return Outcome(explained=taken, explained_by=waits.explained_by, waiting=waits.waiting)
+        return replace(waits, settled=False, taken=tuple(charges))
     breaks.sort(key=lambda one: one.key)
-    return Outcome(tuple(breaks), broken=taken, settled=taken == left)
+    return Outcome(tuple(breaks), broken=taken, taken=tuple(charges))
 
 
 def _repeated(case: Case) -> list[tuple[Charge, Charge]]:

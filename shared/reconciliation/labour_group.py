@@ -19,6 +19,7 @@ from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, InvoiceLineFacts, ScopeTotal
 from shared.reconciliation.labour_side import LabourSide, labour_lines, labour_side, wanted
 from shared.reconciliation.rules.base import direction_of, exceeds
+from shared.reconciliation.rules.client.tax_rate import tax_rates
 from shared.reconciliation.rules.labour.base import ZERO, Answer, LabourLine
 from shared.reconciliation.sides import overdue_on
 from shared.reconciliation.verdict import Break, LineState, State, StatementLine, Verdict, Waiting
@@ -57,6 +58,7 @@ def draw_labour(inputs: GroupInputs) -> LabourGroup:
     # An absence from an invoice that is not here yet is no break.
     compared = {one.line.key for one in judged if one.line.billed is not None}
     told = [one for one in side.breaks if one.side != "client" or _of(one, lines) in compared]
+    told += tax_rates(replace(inputs, invoice_lines=tuple(home)))
     return LabourGroup(rest, _verdict(inputs, lines, judged, told))
 
 

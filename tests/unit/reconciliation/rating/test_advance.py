@@ -65,6 +65,7 @@ def cancelled(of: Terms, on: str, since: str = "1-1", seats_: str = "5") -> list
         ({"last_day_billed": True}, "6-20", [(-5, D("-20.67"))]),
         ({"last_day_billed": True}, "6-30", []),
         ({}, "6-1", [(-5, D("-62.00"))]),
+        ({}, "5-20", [(-5, D("-62.00"))]),  # before the period began
         ({}, "7-1", []),
         ({"proration": "none"}, "6-21", []),
         ({"discount_pct": "10"}, "6-21", [(-5, D("-18.60"))]),

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from services.ingestion.domain.badcell import BadCell
 
 PARTS_MAX = 500
@@ -109,6 +111,11 @@ def obj(text: str) -> dict[str, Any]:
         raise BadCell("is not an object in JSON", 'write an object in {braces}, such as {"prorate_first": false}')
     if _deeper(found, _JSON_DEPTH_MAX):
         raise BadCell("is nested too deeply", f"nest at most {_JSON_DEPTH_MAX} levels")
+    try:
+        orjson.dumps(found)
+    except TypeError:
+        # A reject is kept as JSON too: halves of characters and figures of more than 64 bits are none there.
+        raise BadCell("holds text or a whole number that cannot be kept", "write figures in quotes") from None
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,13 @@ from services.ingestion.domain import compound
 from services.ingestion.domain.badcell import BadCell
 from services.ingestion.domain.facts import Fault
 from services.ingestion.domain.rows import Made
+from shared.kernel.canonical import canonical
 from tests.unit.ingestion_files.reading import Read, read
 
+FIELDS = (
+    "price", "kind", "amount", "tiers", "up_to", "period", "unit", "count", "labour", "rates", "role_factors", "0", "1",
+    "scope", "discounts", "refund", "within", "rounding", "line", "mode", "scale", "convert", "included", "none",
+)  # fmt: skip
 LINE = {
     "contract": "C-1",
     "line": "1",
@@ -355,3 +361,29 @@ def test_mappings_of_several_targets_and_what_is_wrong_with_them() -> None:
         "the row: the shares of the targets come to more than 1",
         "the row: a target is named twice",
     ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
+def test_any_json_gives_a_contract_or_a_reject_that_can_be_kept(given_terms: dict[str, Any]) -> None:
+    for record in rows({"price": "1", "period": "month", "terms": json.dumps(given_terms)}).records:
+        if isinstance(record, Made):
+            canonical(record.data.model_dump(mode="json", exclude_defaults=True))
+        else:
+            assert record.faults
+            assert all(fault.reason and fault.fix for fault in record.faults)
+            canonical(record.data)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"meter": "\\ud800"}', '{"included": 123456789012345678901}', "[1]", "{" * 3000, '{"a":1,"a":2}']
+)
+def test_json_that_cannot_be_kept_or_read_is_refused_by_its_column(text: str) -> None:
+    assert refused({"price": "1", "terms": text}).reason.startswith("column terms ")

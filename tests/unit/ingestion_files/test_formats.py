@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from services.ingestion.domain.profiles import profile, profiles
 from services.ingestion.domain.rows import Made, plain
 from shared.events.catalogue import CATALOGUE
+from shared.kernel.canonical import canonical
 from tests.unit.ingestion_files.reading import Read, read
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -207,3 +213,29 @@ def test_the_same_export_again_has_the_same_ids_but_for_the_run() -> None:
     again = [record.record_id for record in sample("harvest", run=2).records if isinstance(record, Made)]
     assert [text.partition("@")[0] for text in once] == [text.partition("@")[0] for text in again]
     assert len(set(once)) == len(once)
+
+
+_WORDS = (
+    "|a|1|-1|0.5|1,5|1.250|9e18|1e30|EUR|XXX|yes|no|2026-09-01|9/30/2026|31.12.2026|09:00|12:00 PM|01:00:01|unit|agreed"
+    "|graduated|8@4;*@2|x=0.5;y=0.5|{}|[1]|Usage|Credit|Correction|account|sku|gauge|counter|NULL|@|{x}|%|/"
+)
+PIECES = st.sampled_from(_WORDS.split("|"))
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(sorted(profiles())), st.data())
+def test_any_cells_make_records_or_rejects_that_can_be_kept(name: str, data: st.DataObject) -> None:
+    names = [column.name for column in profile(name).columns]
+    cells = data.draw(st.lists(st.lists(PIECES, min_size=len(names), max_size=len(names)), min_size=1, max_size=3))
+    out = io.StringIO()
+    csv.writer(out).writerows([names, *cells])
+    found = read(name, out.getvalue(), zone="Europe/Berlin")
+    assert len({record.row for record in found.records}) == found.survey.rows
+    for record in found.records:
+        if isinstance(record, Made):
+            assert CATALOGUE[record.type].model.model_validate(
+                record.data.model_dump(mode="json", exclude_defaults=True)
+            )
+        else:
+            assert all(fault.reason and fault.fix for fault in record.faults)
+            canonical(record.data)

@@ -34,6 +34,7 @@ from shared.reconciliation.rules.labour.out_of_scope import out_of_scope
 from shared.reconciliation.rules.labour.over_cap import over_cap
 from shared.reconciliation.rules.labour.stale_time import stale_time
 from shared.reconciliation.rules.labour.time_unbilled import time_unbilled
+from shared.reconciliation.sides import overdue_on
 from shared.reconciliation.verdict import Break, Waiting
 
 _RULES = (time_unbilled, stale_time, over_cap, block_overdrawn)
@@ -94,7 +95,11 @@ def labour_side(
     posted = any(line.kind == "invoice" for line in inputs.invoice_lines)
     given = dict(answers) if answers is not None else _answers(inputs, lines)
     elsewhere = _elsewhere(inputs, lines)
-    case = LabourCase(frame, tuple(lines), given, elsewhere, bool(inputs.invoices.complete or posted))
+    invoices = inputs.invoices
+    invoiced = bool(invoices.complete or posted)
+    due = inputs.as_of is not None and inputs.as_of >= overdue_on(inputs.period, inputs.settings.invoice_grace_days)
+    overlooked = due and not invoiced and bool(invoices.incomplete or invoices.straddling)
+    case = LabourCase(frame, tuple(lines), given, elsewhere, invoiced, overlooked)
     breaks = [one for line in lines for rule in _RULES if (one := rule(case, line)) is not None]
     broken = {line.key: -(one.body.amount or ZERO) for line in lines if (one := time_unbilled(case, line)) is not None}
     breaks += _out_of_scope(inputs, frame, lines)

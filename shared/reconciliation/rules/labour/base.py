@@ -112,6 +112,9 @@ class LabourCase:
     """By the line's key."""
     invoiced: bool
     """Whether the month has been invoiced: before, what is not billed is not missing."""
+    overlooked: bool
+    """Whether the month should have been invoiced by now and nothing else says that it was not: its documents are not
+    all here, or of another span."""
 
     def answer(self, line: LabourLine) -> Answer:
         return self.answers.get(line.key, Answer(ZERO, ZERO))

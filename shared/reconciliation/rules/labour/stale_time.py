@@ -11,16 +11,15 @@ from shared.reconciliation.verdict import Break
 
 
 def stale_time(case: LabourCase, line: LabourLine) -> Break | None:
-    """By contract line and part. The amount is what its unapproved hours would add; what is approved and not billed is
-    TIME_UNBILLED's money, so the break belongs to no residual."""
+    """By contract line and part. The amount is what its unapproved hours would add to what is due, so the break belongs
+    to no residual. What is approved and not billed is TIME_UNBILLED once the month is invoiced, UNBILLED_CLIENT without
+    any invoice, and not late before it is due: only where none of these speaks is it stale."""
     before = case.stale_before()
     if before is None:
         return None
     old = [one for one in line.entries if one.billable and one.worked_on < before]
     waiting = [one for one in old if not one.approved]
-    tolerance = case.frame["settings"].tolerance("time", unit="h").absolute
-    unbilled = case.unbilled_hours(line) > tolerance
-    open_ones = [one for one in old if one.approved and one.invoice is None] if unbilled else []
+    open_ones = [one for one in old if one.approved and one.invoice is None] if case.overlooked else []
     stale = sorted([*waiting, *open_ones], key=lambda one: (one.worked_on, one.source, one.entry))
     if not stale:
         return None

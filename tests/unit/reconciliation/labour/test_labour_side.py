@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from shared.events.contracts import Labour, PrepaidBlock, Terms, UnitPrice, WorkTypeRule
 from shared.events.discrepancies import Code, DiscrepancyBody
-from shared.reconciliation.inputs import InvoiceLineFacts, LineVersion, Product, TimeEntry
+from shared.reconciliation.inputs import InvoiceLineFacts, InvoiceState, LineVersion, Product, TimeEntry
 from shared.reconciliation.labour_side import LabourSide, labour_lines, labour_side
 from shared.reconciliation.settings import Settings
 from tests.unit.reconciliation.given import D, group, posted, record, unit_line
@@ -156,11 +156,15 @@ def test_unapproved_time_goes_stale_with_what_it_would_come_to() -> None:
     assert only(drawn(entry("T-1", 6, "2", approved=False), **late, settings=shorter)).code is Code.STALE_TIME  # type: ignore[arg-type]
 
 
-def test_approved_time_goes_stale_while_its_hours_are_not_billed() -> None:
+def test_approved_time_goes_stale_only_where_nothing_else_says_so() -> None:
     late = date(2026, 11, 20)
-    side = drawn(entry("T-1", 5, "2"), as_of=late)
-    assert [one.body.code for one in side.breaks] == [Code.STALE_TIME, Code.TIME_UNBILLED]
-    assert side.breaks[0].body.amount is None  # TIME_UNBILLED holds the money
+    halting = InvoiceState(incomplete=("INV-7: 3 of 12 lines",))
+    side = drawn(entry("T-1", 5, "2"), invoice=None, invoices=halting, as_of=late)
+    assert (only(side).code, only(side).amount) == (Code.STALE_TIME, None)
+    # Not late before the invoice is due; UNBILLED_CLIENT without one; TIME_UNBILLED once it is here.
+    assert drawn(entry("T-1", 1, "2"), invoice=None, invoices=halting, as_of=date(2026, 11, 5)).breaks == ()
+    assert drawn(entry("T-1", 5, "2"), invoice=None, as_of=late).breaks == ()
+    assert only(drawn(entry("T-1", 5, "2"), as_of=late)).code is Code.TIME_UNBILLED
     assert drawn(entry("T-1", 5, "2"), invoice=(billed("2"),), as_of=late).breaks == ()
 
 

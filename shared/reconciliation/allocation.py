@@ -273,6 +273,9 @@ class _Run:
             return True
         if want.amount is None or want.amount <= 0 or offer.amount <= 0:
             return False
+        if want.quantity is None:
+            # A flat price has the line's units for itself: what the line bills beyond it is its own price.
+            self.give(want, offer, offer.quantity, _ZERO, by)
         self.meet_by_money(want, offer, min(want.amount, offer.amount), by)
         return True
 

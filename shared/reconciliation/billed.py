@@ -65,7 +65,10 @@ def answers(group: Group, found: Sequence[Demand], expected: Mapping[tuple[str, 
     pieces = [piece for line in posted for piece in _laid(group, found, line, result)]
     if len(found) == 1 and all(_touches(group, found[0].product, piece) for piece in pieces):
         # Whatever is posted answers the only line that asks: how well, is for the rules to say.
-        result.charges[found[0].key] = [piece.charge for piece in pieces]
+        product = found[0].product
+        result.charges[found[0].key] = [
+            piece.charge if _product(group, piece) == product else piece.charge.money_alone() for piece in pieces
+        ]
         return result
     if found and pieces:
         pieces = _allocated(group, found, expected, pieces, result)
@@ -105,7 +108,7 @@ def _laid(group: Group, found: Sequence[Demand], line: InvoiceLineFacts, result:
     it fills. What belongs to another month is not here."""
     month = group.inputs.period
     charge = Charge(line, line.quantity, line.amount)
-    if line.period == month and all(demand.period == month for demand in found):
+    if line.period == month and all(demand.period == month for demand in found) and (found or not group.chains):
         return [_Piece(charge, month)]
     of = _meant(group, line)
     met = sorted({(part.start, part.end) for chain in of for part in _parts(chain, line.period)})
@@ -215,7 +218,10 @@ def _allocated(
     )
     for share in given.shares:
         piece = by_key[share.offered]
-        result.charges.setdefault(share.wanted, []).append(Charge(piece.charge.line, share.quantity, share.amount))
+        charge = Charge(piece.charge.line, share.quantity, share.amount)
+        if share.by == "kin":
+            charge = charge.money_alone()
+        result.charges.setdefault(share.wanted, []).append(charge)
     originals = dict(given.duplicates)
     answered = {share.offered: share.wanted for share in given.shares}
     left = []
@@ -252,7 +258,8 @@ def _wanted(demand: Demand, expected: Expected) -> Wanted:
         product=demand.product,
         period=demand.period,
         quantity=None if expected.quantity is None else words.shown(expected.quantity),
-        unit_price=expected.unit_price,
+        # A flat price is known by its amount: so its line is found among others by the nearest price.
+        unit_price=expected.amount if expected.quantity is None else expected.unit_price,
         amount=expected.amount,
     )
 

@@ -71,6 +71,10 @@ class Charge(NamedTuple):
     def whole(self) -> bool:
         return self.amount == self.line.amount and self.quantity == self.line.quantity
 
+    def money_alone(self) -> Charge:
+        """Of another product: its units are not those that are asked for."""
+        return self._replace(quantity=ZERO)
+
     @property
     def ref(self) -> str:
         return f"{self.line.invoice} line {self.line.line}"
@@ -152,6 +156,8 @@ class Case:
     """Why the sides cannot be compared at all; empty: they can."""
     charges: tuple[Charge, ...] = ()
     part: Part | None = None
+    prorated: bool = False
+    """Days make a difference: it is a piece of a period, or its level changed inside."""
     over: bool = False
     """The contract has ended: its last terms say what the usage after it would have cost."""
     excluded: bool = False

@@ -14,6 +14,7 @@ from shared.reconciliation.case import Case, Charge
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, ScopeTotal
 from shared.reconciliation.labour_group import draw_labour, with_labour
+from shared.reconciliation.measure import NOTHING
 from shared.reconciliation.rules import PRECEDENCE
 from shared.reconciliation.rules.base import ZERO, Outcome
 from shared.reconciliation.rules.client.tax_rate import tax_rates
@@ -220,7 +221,7 @@ def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendo
     pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
     known, figures = _figures(judged)
     waiting = dict.fromkeys([*pending, *vendor.waiting, *(invoice_waits(inputs) if judged or strays else ())])
-    measured = [one.case.used.value for one in judged if not one.case.flat and not one.case.waiting]
+    measured = [one.case.used.value for one in judged if not one.case.flat and one.case.used is not NOTHING]
     return Verdict(
         State.BREAK if breaks else State.NOT_COMPARABLE if pending or not judged else State.MATCHED,
         breaks=tuple(breaks),

@@ -17,7 +17,7 @@ from fractions import Fraction
 from shared.events.contracts import CostPlusPrice, FlatPrice, GraduatedPrice, PercentagePrice, UnitPrice, VolumePrice
 from shared.events.discrepancies import Source
 from shared.kernel.money import money
-from shared.kernel.periods import Period, bounds
+from shared.kernel.periods import Period, bounds, local_date
 from shared.reconciliation import words
 from shared.reconciliation.billed import Answers, agreed, answers, invoiced, posted_order, unsaid
 from shared.reconciliation.case import Billed, Case, Charge, Exchange, Expected, LineInForce, Mode, Repricer
@@ -152,6 +152,7 @@ def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers
         usage_gaps=_usage_gaps(group, demand.period),
         charges=charges if mode == "invoice" else (),
         part=demand.part,
+        prorated=not demand.part.whole or _changes(demand),
         over=demand.over,
         reprice=_repricer(demand),
     )
@@ -170,6 +171,14 @@ def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers
     if _too_large(case):
         return _unsayable(case, why)
     return replace(case, waiting=why, owes=case.owed)
+
+
+def _changes(demand: Demand) -> bool:
+    measured = demand.supply.measured
+    if measured is None or not measured.levels or demand.terms.statistic != "prorated":
+        return False
+    since = local_date(measured.levels[0].at, demand.service.time_zone)
+    return since > demand.part.start or len({level.quantity for level in measured.levels}) > 1
 
 
 def _mode(inputs: GroupInputs, group: Group, demand: Demand, charges: Sequence[Charge]) -> Mode:

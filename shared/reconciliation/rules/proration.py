@@ -54,11 +54,12 @@ def _candidates(case: Case) -> Iterator[tuple[str, Decimal | None]]:
     whole = case.under(proration="none")
     if whole is None or whole == 0:
         return
-    yield "for the whole period", whole
-    yield "for the whole period at its last level", case.under(proration="none", statistic="last")
-    for other in ("daily", "thirty_day"):
-        if other != case.terms.proration and case.terms.period.unit in ("month", "quarter", "year"):
-            yield f"by {other.replace('_', ' ')}", case.under(proration=other)
+    if case.prorated:
+        yield "for the whole period", whole
+        yield "for the whole period at its last level", case.under(proration="none", statistic="last")
+        for other in ("daily", "thirty_day"):
+            if other != case.terms.proration and case.terms.period.unit in ("month", "quarter", "year"):
+                yield f"by {other.replace('_', ' ')}", case.under(proration=other)
     days = _billed_days(case, whole)
     if days is not None:
         yield (

@@ -20,10 +20,19 @@ from typing import Any
 import structlog
 
 from services.matching.expand import SHARED, Key, cause_order
-from services.matching.inputs import Month, Reading, read_hiding, read_identifiers, read_month, read_snapshot
+from services.matching.inputs import (
+    Month,
+    Reading,
+    read_feeds,
+    read_hiding,
+    read_identifiers,
+    read_month,
+    read_snapshot,
+)
 from services.matching.resolver import DEFECTS
 from services.matching.store import PENDING, Drawn, rests_on_absence, write
 from shared.reconciliation.compare import draw_group
+from shared.reconciliation.stale import draw_feed
 from shared.reconciliation.unmapped import draw_unmapped
 from shared.reconciliation.verdict import Verdict
 
@@ -125,6 +134,10 @@ class Comparer:
             snapshot = await read_snapshot(b, unit.tenant)
             if snapshot.incomplete:
                 return Drawn(unit, snapshot, causes, {}, 0)
+            if unit.level == "feed":
+                missed = await read_feeds(b, snapshot, list(causes))
+                silent = {key: None if one is None else draw_feed(one) for key, one in missed.items()}
+                return Drawn(unit, snapshot, causes, silent, b.rows)
             if unit.level != "client":
                 found = await read_identifiers(b, snapshot, unit.level, list(causes))
                 verdicts = {key: None if inputs is None else draw_unmapped(inputs) for key, inputs in found.items()}

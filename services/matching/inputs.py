@@ -517,7 +517,7 @@ class Month:
     def _agreed(self, members: Sequence[str]) -> bool:
         first = self._agreed_from
         since = [first[self.client.id, product] for product in members if (self.client.id, product) in first]
-        if not since:
+        if not since or self.period.end <= min(since):
             return False
         as_of, opens = self.snapshot.as_of, self.snapshot.opens
         for period in [*(d.period for d in self.documents), *(w.period for w in self.waiting)]:
@@ -850,3 +850,26 @@ def _unmapped(kind: Any, row: Any, known: tuple[tuple[str, str], ...], as_of: da
         known=known,
         until=mapping.until,
     )
+
+
+# --- feeds -------------------------------------------------------------------------------------------------------
+_FEEDS = """
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, f.run, f.until
+  FROM unnest($2::text[], $3::text[]) AS i(source, feed)
+  JOIN matching.cell c ON (c.tenant, c.kind, c.key) = ($1, 'feed_missed', ARRAY[i.source, i.feed])
+  LEFT JOIN LATERAL (
+    SELECT max((o.value ->> 'run')::bigint) AS run, max((o.value ->> 'covers_to')::timestamptz) AS until
+      FROM matching.cell o
+     WHERE o.tenant = $1 AND o.kind = 'feed' AND o.source = i.source AND o.key[2] = i.feed) f ON true"""
+
+
+async def read_feeds(b: Reading, snapshot: Snapshot, keys: Sequence[Key]) -> Mapping[Key, MissedFeed | None]:
+    """The run of each feed that was missed; ``None`` for one that is heard."""
+    missed: list[Cell] = []
+    heard: dict[tuple[str, ...], tuple[int, datetime]] = {}
+    for row in await b.fetch(_FEEDS, snapshot.tenant, [key.owner for key in keys], [key.item for key in keys]):
+        missed.append(cell_of(snapshot.tenant, row))
+        if row["until"] is not None:
+            heard[missed[-1].key] = (row["run"], row["until"])
+    silent = {(one.source, one.feed): one for one in views.silent(missed, heard)}
+    return {key: silent.get((key.owner, key.item)) for key in keys}

@@ -36,6 +36,7 @@ from shared.reconciliation.inputs import (
     UnmappedInputs,
 )
 from shared.reconciliation.settings import Settings
+from shared.reconciliation.stale import draw_feed
 from shared.reconciliation.unmapped import draw_unmapped
 from shared.reconciliation.verdict import Verdict
 
@@ -53,7 +54,14 @@ class Group(NamedTuple):
     product: str
 
 
-Verdicts = Group | Unmapped
+class Feed(NamedTuple):
+    """A feed of a source."""
+
+    source: str
+    feed: str
+
+
+Verdicts = Group | Unmapped | Feed
 """What has a verdict."""
 
 
@@ -86,9 +94,11 @@ class World:
         return self._of(tenant).inputs(group)
 
     def verdicts(self, tenant: str) -> dict[Verdicts, Verdict]:
-        """The verdict on every group that is not empty, on every client's level and on every unmapped identifier."""
+        """The verdict on every group that is not empty, on every client's level, on every unmapped identifier and on
+        every silent feed."""
         of = self._of(tenant)
-        parts: tuple[Mapping[Any, Verdict], ...] = (of.verdicts(), of.unmapped())
+        feeds = {Feed(one.source, one.feed): draw_feed(one) for one in of.silent}
+        parts: tuple[Mapping[Any, Verdict], ...] = (of.verdicts(), of.unmapped(), feeds)
         return {key: verdict for part in parts for key, verdict in part.items()}
 
     def verdicts_of(self, tenant: str, periods: Collection[Period]) -> dict[Group, Verdict]:
@@ -364,7 +374,7 @@ class _Tenant:
             invoiced[client].update(views.months_touched(period.start, period.end - _DAY, as_of))
         for (client, product), first in views.agreed_from(self.cells["contract_line"]).items():
             since = first if opens is None else max(first, opens)
-            months = set(invoiced[client])
+            months = {period for period in invoiced[client] if period.end > first}
             if as_of is not None and as_of >= since:
                 months.update(views.months_touched(since, None, as_of))
             for period in months:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -17,17 +19,19 @@ import orjson
 from services.matching.compare import Comparer
 from services.matching.expand import NO_MONTH, Key
 from services.matching.fold import TOPICS, consumer
+from services.matching.inputs import Reading, read_hiding, read_month, read_snapshot
 from services.matching.resolver import Resolver
 from shared.eventlog.postgres import append_in
 from shared.events.catalogue import CATALOGUE, PARTITIONS
 from shared.events.record import Draft, content_of
-from shared.kernel.canonical import canonical
+from shared.kernel.canonical import canonical, decimal_text
 from shared.kernel.identity import id_hash, partition_of
 from shared.messaging.loop import ConsumerLoop
 from shared.messaging.postgres import PostgresStore
 from shared.reconciliation.client_level import LEVEL
+from shared.reconciliation.inputs import ClientInputs, FeedSpan, GroupInputs
 from shared.reconciliation.verdict import Verdict, body_bytes
-from shared.reconciliation.world import Group, World
+from shared.reconciliation.world import Feed, Group, World
 from shared.runtime.clock import SystemClock
 from shared.runtime.database import BY_KEY, open_pool
 from tests.conftest import Database
@@ -92,6 +96,8 @@ class Matching:
     keyed: asyncpg.Pool
     """The pool of resolvers and comparers."""
     ingestion: asyncpg.Pool
+    closing: asyncpg.Pool
+    """Writes what matching itself decides."""
     admin: asyncpg.Connection
     resolver: Resolver
     comparer: Comparer
@@ -101,8 +107,13 @@ class Matching:
         made = consumer(handler) if handler else consumer()
         return ConsumerLoop(made, PostgresStore(self.pool, made), epoch=1, clock=SystemClock(), random=Random(0))
 
+    async def append(self, records: Iterable[dict[str, Any]]) -> None:
+        """Records into the log, each by the service that writes its topic."""
+        for record in records:
+            await append(self.closing if record["type"].startswith("statement.") else self.ingestion, [record])
+
     async def feed(self, records: Iterable[dict[str, Any]]) -> None:
-        await append(self.ingestion, records)
+        await self.append(records)
         await self.fold()
 
     async def fold(self) -> None:
@@ -191,6 +202,31 @@ class Matching:
         for key, body in expected.items():
             assert canonical(orjson.loads(shown[key])) == body_bytes(body), key
 
+    async def check_inputs(self, tenant: str) -> int:
+        """Every group and every client's level is a function of the same inputs as the oracle's; how many groups."""
+        world = World().fold(await self.records())
+        groups = world.groups(tenant)
+        months = {(group.client, group.period) for group in groups}
+        for client, period in sorted(months):
+            wanted = {one.product for one in groups if (one.client, one.period) == (client, period)}
+            async with self.keyed.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+                b = Reading(connection)
+                snapshot = await read_snapshot(b, tenant)
+                month = await read_month(b, snapshot, client, period.start, sorted(wanted), level=True)
+                await read_hiding(b, month, sorted(wanted))
+            there = {item: month.group(item) for item in month.items}
+            assert {item for item, inputs in there.items() if inputs} == wanted, (client, period)
+            for item in wanted:
+                inputs = world.inputs(tenant, Group(client, period, item))
+                assert _comparable(there[item], inputs.feeds) == _comparable(inputs, inputs.feeds), (
+                    client,
+                    period,
+                    item,
+                )
+            level = world._of(tenant).client_inputs(client, period, ())
+            assert canonical_order(month.level(())) == canonical_order(level), (client, period)
+        return len(groups)
+
     async def _check_groups(self, tenant: str, expected: Mapping[Any, Verdict]) -> None:
         rows = await self.admin.fetch("SELECT * FROM matching.drawn WHERE tenant = $1", tenant)
         drawn = {Key(*(row[name] for name in Key._fields)): row for row in rows}
@@ -231,6 +267,34 @@ class Matching:
         return len(derived)
 
 
+def _comparable(inputs: GroupInputs | None, feeds: tuple[FeedSpan, ...]) -> GroupInputs:
+    """Inputs in one order; of the spans of feeds the service reads only those that may matter."""
+    assert inputs is not None
+    assert set(inputs.feeds) <= set(feeds)
+    return canonical_order(replace(inputs, feeds=()))
+
+
+_Inputs = TypeVar("_Inputs", GroupInputs, ClientInputs)
+
+
+def text_of(value: Any) -> str:
+    """What a value says; a sum that comes back to nothing may be 0 or 0.0."""
+    return re.sub(r"Decimal\('([^']+)'\)", lambda one: decimal_text(Decimal(one[1])), repr(value))
+
+
+def canonical_order(inputs: _Inputs) -> _Inputs:
+    """Inputs with every collection in one order."""
+    return replace(
+        inputs,
+        **{
+            one.name: tuple(sorted(value, key=text_of))
+            for one in fields(inputs)
+            for value in [getattr(inputs, one.name)]
+            if isinstance(value, tuple)
+        },
+    )
+
+
 class _Listening:
     """A pool that notes what is asked through it."""
 
@@ -249,6 +313,8 @@ def _key(tenant: str, group: Any) -> Key:
     if isinstance(group, Group):
         level = "client" if group.product == LEVEL else "product"
         return Key(tenant, level, group.client, group.period.start, group.product)
+    if isinstance(group, Feed):
+        return Key(tenant, "feed", group.source, NO_MONTH, group.feed)
     return Key(tenant, group.kind, group.source, NO_MONTH, group.key)
 
 
@@ -257,11 +323,13 @@ async def running(database: Database) -> AsyncIterator[Matching]:
     pool = await open_pool(database.login("matching_work"), name="matching", size=6)
     keyed = await open_pool(database.login("matching_work"), name="matching", size=16, settings=BY_KEY)
     ingestion = await open_pool(database.login("ingestion_work"), name="ingestion", size=2)
+    closing = await open_pool(database.login("matching_work"), name="closing", size=1)
     admin = await asyncpg.connect(database.admin)
     try:
-        yield Matching(pool, keyed, ingestion, admin, Resolver(keyed), Comparer(keyed))
+        yield Matching(pool, keyed, ingestion, closing, admin, Resolver(keyed), Comparer(keyed))
     finally:
         await admin.close()
+        await closing.close()
         await ingestion.close()
         await keyed.close()
         await pool.close()

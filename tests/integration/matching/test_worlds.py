@@ -4,14 +4,19 @@ the log, and every record that it wrote is what its basis gives."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from hashlib import sha256
 from random import Random
 
 import pytest
 
 from services.matching.workers import Workers
+from shared.reconciliation.inputs import GroupInputs
+from shared.reconciliation.spans import needed
+from shared.reconciliation.verdict import State, Verdict
 from shared.reconciliation.world import World
 from shared.runtime.clock import SystemClock
-from tests.integration.matching.support import Matching, append
+from tests.integration.matching.support import Matching, canonical_order, text_of
 from tests.integration.matching.worlds import RandomBook
 from tests.unit.reconciliation.book import TENANT
 
@@ -31,7 +36,34 @@ async def test_after_every_few_records_the_tables_say_what_the_oracle_says(match
         await matching.run(records[:few])
         await matching.check(TENANT)
         records = records[few:]
+    assert await matching.check_inputs(TENANT) > 20
     assert await matching.replay(TENANT)
+
+
+def _everything(inputs: GroupInputs) -> Verdict:
+    """Says in a verdict all that it could rest on, but for the calendar's day and what feeds declare (whoever waits for
+    these is known by the verdict itself), and terms that begin after all of its periods."""
+    until = needed(inputs.lines, inputs.client, inputs.period)[-1].end
+    lines = tuple(line for line in inputs.lines if line.effective_from < until)
+    said = replace(inputs, as_of=None, feeds=(), feed_sources=(), unmapped=(), lines=lines)
+    digest = sha256(text_of(canonical_order(said)).encode()).hexdigest()
+    return Verdict(State.MATCHED, explained_by=digest, currency="EUR")
+
+
+@pytest.mark.parametrize("seed", range(200, 212))
+async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
+    matching: Matching, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("services.matching.compare", "shared.reconciliation.world"):
+        monkeypatch.setattr(f"{module}.draw_group", _everything)
+    book = RandomBook(Random(seed), 150)
+    records = book.shuffled()
+    while records:
+        few = book.random.randrange(1, 25)
+        await matching.run(records[:few])
+        await matching.check(TENANT)
+        records = records[few:]
+    assert await matching.check_inputs(TENANT) > 20
 
 
 @pytest.mark.parametrize("seed", range(100, 103))
@@ -47,7 +79,7 @@ async def test_concurrent_members_that_are_killed_at_random_end_in_the_same_stat
         records = book.shuffled()
         while records:
             few = book.random.randrange(1, 8)
-            await append(matching.ingestion, records[:few])
+            await matching.append(records[:few])
             await asyncio.sleep(book.random.uniform(0, 0.1))
             records = records[few:]
         ended.set()

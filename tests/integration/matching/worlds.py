@@ -7,12 +7,17 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from shared.events import invoices
+from shared.events import contracts, feeds, invoices, mappings, statements, time_entries, usage
+from shared.events.catalogue import mapping_stream, statement_stream
+from shared.events.discrepancies import Span
 from tests.integration.matching.support import Numbered
+from tests.unit.reconciliation.book import TENANT
 
 CLIENTS = ("northwind", "aster", "atlas")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland")
 PRODUCTS = ("edr", "mail", "backup")
+SOLD = (*PRODUCTS, "suite", "labour", "minimum")
+"""What is agreed and invoiced: also a bundle, hours, and a commitment over the lines of its contract."""
 SOURCES = ("huntress", "acronis")
 ACCOUNTS = ("a-1", "a-2", "a-3")
 SKUS = ("s-edr", "s-mail", "s-gib")
@@ -29,7 +34,8 @@ class RandomBook:
         self.invoices = 0
         writers = {
             self.tick: 3, self.client: 3, self.product: 2, self.map: 8, self.setting: 1, self.usage: 24, self.line: 7,
-            self.end_line: 1, self.invoice: 6, self.void: 1, self.charge: 4, self.complete: 4,
+            self.end_line: 1, self.invoice: 6, self.void: 1, self.charge: 4, self.complete: 4, self.restate: 3,
+            self.share: 2, self.bundle: 2, self.agree: 7, self.work: 5, self.miss: 1, self.close: 2,
         }  # fmt: skip
         while len(self.book.records) < size:
             random.choices(list(writers), list(writers.values()))[0]()
@@ -169,7 +175,7 @@ class RandomBook:
         months = 1 if self.random.random() < 0.8 else 2
         lines = [
             (product, self._pick("1", "5", "7"), self._pick("4.20", "4.20", "3", "50"))
-            for product in self.random.sample(PRODUCTS, self.random.randrange(4))
+            for product in self.random.sample(SOLD, self.random.randrange(4))
         ]
         kind = self._pick("invoice", "invoice", "invoice", "credit_note")
         if kind == "credit_note":
@@ -210,15 +216,163 @@ class RandomBook:
         self.book.void(f"INV-{self.random.randrange(self.invoices + 1)}", self._pick(1, 1, 2))
 
     def charge(self) -> None:
-        self.book.charge(
-            self._pick("12.345", "-3", "0"),
-            account=self._pick(*ACCOUNTS, "a-9"),
-            sku=self._pick(*SKUS),
+        start, quantity = self._instant(), self._pick(None, Decimal(5), Decimal("2.5"))
+        data = invoices.VendorBillLine(
+            issuer="vendor",
+            bill=self._pick("B-1", "B-2"),
+            version=self._pick(1, 1, 1, 2),
             line=str(self.random.randrange(5)),
-            version=self._pick(1, 1, 2),
-            currency=self._pick("EUR", "EUR", "USD"),
+            account=self._pick(*ACCOUNTS, "a-9"),
             account_name=self._pick(None, "Northwind", "Zephyr"),
+            sku=self._pick(*SKUS),
+            category=self._pick(None, "Usage", "Tax"),
+            correction=self._rarely(True, False),
+            charge_from=start,
+            charge_to=start + timedelta(days=self.random.randrange(40)),
+            quantity=quantity,
+            unit_price=self._pick(None, Decimal("2.40")),
+            billed_cost=Decimal(self._pick("12.345", "-3", "0", "12")),
+            currency=self._pick("EUR", "EUR", "EUR", "USD"),
         )
+        self.book._fact("vendor_bill.line.v1", self._pick(*SOURCES), "charge", data, run=self.random.randrange(3))
+
+    # --- what came with the money engine ------------------------------------------------------------------------------
+    def restate(self) -> None:
+        """Another word on a slot that an earlier record filled (or on one of its own)."""
+        said = [record for record in self.book.records if record["type"] == "usage.metered.v1"]
+        if not said:
+            return
+        record = self._pick(*said)
+        data = usage.UsageRestated.model_validate(record["data"] | {"quantity": self._pick("1", "6", "40")})
+        self.book._fact(
+            "usage.restated.v1",
+            record["source"],
+            "restated",
+            data,
+            time=datetime.fromisoformat(record["time"]),
+            run=self.random.randrange(4),
+            asserted=self._asserted(),
+        )
+
+    def share(self) -> None:
+        """An identifier that is several clients' or several products'."""
+        kind = self._pick("account", "sku")
+        keys, targets = (ACCOUNTS, CLIENTS) if kind == "account" else (SKUS, PRODUCTS)
+        source, key = self._pick(*SOURCES), self._pick(*keys)
+        one, other = self.random.sample(targets, 2)
+        shares = (
+            mappings.MappingTarget(id=one, share=Decimal("0.6")),
+            mappings.MappingTarget(id=other, share=Decimal(self._pick("0.4", "0.1"))),
+        )
+        data = mappings.MappingConfirmed(kind=kind, source=source, key=key, targets=shares)
+        self.book._decide("mapping.confirmed.v1", mapping_stream(TENANT, kind, source, key), data)
+
+    def bundle(self) -> None:
+        product, parts = self._pick(
+            ("suite", ("edr", "mail")),
+            ("suite", ("mail", "backup")),
+            ("suite", ()),
+            ("mail", ("labour",)),
+            ("mail", ()),
+        )
+        more: dict[str, Any] = {"unit_cost": Decimal(self._pick("2", "3.50")), "cost_currency": "EUR"}
+        self.book.product(product, product.title(), components=parts, **(more if self.random.random() < 0.5 else {}))
+
+    def _price(self) -> dict[str, Any]:
+        tiers = [
+            {"up_to": 3, "unit_amount": "5"},
+            {"up_to": 6, "unit_amount": "4", "flat_amount": 2},
+            {"unit_amount": "3"},
+        ]
+        return self._pick(
+            {"kind": "unit", "unit_amount": "4.20"},
+            {"kind": "flat", "amount": "50"},
+            {"kind": "graduated", "tiers": tiers},
+            {"kind": "volume", "tiers": tiers},
+            {"kind": "package", "size": 5, "amount": "20"},
+            {"kind": "percentage", "rate_pct": "2.5", "fixed": "0.30"},
+        )
+
+    def _terms(self, product: str) -> dict[str, Any]:
+        if product == "labour":
+            block = {"block": "B", "start": "2026-08-10", "end": "2026-10-20", "hours": 5}
+            labour = {"increment_minutes": 15, "cap_hours": self._pick(None, 2), "blocks": self._pick([], [block])}
+            return {"price": {"kind": "unit", "unit_amount": 120}, "labour": labour}
+        if product == "minimum" or self.random.random() < 0.05:
+            return {"price": {"kind": "flat", "amount": 0}, "minimum_amount": 90, "scope": {"contract": True}}
+        more: dict[str, Any] = {}
+        if self.random.random() < 0.6:
+            more["period"] = self._pick(
+                {"unit": "quarter"}, {"unit": "quarter", "anchor": "2026-08-01"}, {"day": 15}, {"unit": "week"},
+                {"unit": "once"}, {"count": 2},
+            )  # fmt: skip
+        if self.random.random() < 0.3:
+            more |= self._pick(
+                {"minimum_amount": 40},
+                {"excluded": True},
+                {"included": 2},
+                {"statistic": "max"},
+                {"billing": "advance"},
+            )
+        return {"price": self._price(), **more}
+
+    def agree(self) -> None:
+        client, product = self._pick(*CLIENTS), self._pick(*SOLD)
+        data = contracts.ContractAgreed(
+            contract=self._pick(f"C-{client}-{product}", f"C-{client}", "C-1"),
+            line=self._pick("1", "1", "2"),
+            client=client,
+            product=product,
+            effective_from=self._pick(date(2026, 1, 1), date(2026, 8, 1), date(2026, 9, 10), date(2026, 11, 1)),
+            effective_to=self._pick(None, None, date(2026, 12, 20)),
+            currency=self._rarely("USD", "EUR"),
+            terms=contracts.Terms.model_validate(self._terms(product)),
+            recurring=self._pick(None, contracts.Recurring(quantity=Decimal(5), unit_price=Decimal("4.20"))),
+        )
+        self.book._fact("contract.agreed.v1", "psa", "agreed", data, run=self.random.randrange(4))
+
+    def work(self) -> None:
+        name, model = self._pick(
+            ("time_entry.logged.v1", time_entries.TimeEntryLogged),
+            ("time_entry.revised.v1", time_entries.TimeEntryRevised),
+        )
+        data = model(
+            entry=f"t-{self.random.randrange(8)}",
+            client=self._pick(*CLIENTS),
+            worked_on=self._instant().date(),
+            minutes=Decimal(self.random.randrange(300)),
+            billable=self._rarely(False, True),
+            approved=self._pick(True, True, False),
+            product=self._pick(None, None, "labour", "backup"),
+            contract=self._pick(None, None, "C-1"),
+            role=self._pick(None, "engineer"),
+        )
+        self.book._fact(name, "psa", "work", data, run=self.random.randrange(4))
+
+    def miss(self) -> None:
+        due = self._instant()
+        last = self._pick(None, due - timedelta(days=1))
+        data = feeds.FeedMissed(feed="usage", run=self.random.randrange(4), due_at=due, last_at=last)
+        self.book._fact("feed.missed.v1", self._pick(*SOURCES), "missed", data)
+
+    def close(self) -> None:
+        client, start = self._pick(*CLIENTS), self._pick(*MONTHS[1:4])
+        period = Span(from_=date.fromisoformat(start), to=date.fromisoformat(MONTHS[MONTHS.index(start) + 1]))
+        stream = statement_stream(TENANT, client, f"{period.from_}/{period.to}")
+        closed = statements.StatementClosed(client=client, period=period, digest="0" * 64, groups=1)
+        self.book._decide("statement.closed.v1", stream, closed)
+        for item in self.random.sample(SOLD, 2):
+            group = statements.StatementGroupClosed(
+                client=client,
+                period=period,
+                item=item,
+                currency=self._pick("EUR", None),
+                expected=Decimal(self._pick("21", "50")),
+                billed=Decimal(self._pick("21", "50")),
+                quantity=self._pick(None, Decimal(5)),
+                records=3,
+            )
+            self.book._decide("statement.group_closed.v1", stream, group)
 
     def everything_complete(self) -> None:
         for source in SOURCES:

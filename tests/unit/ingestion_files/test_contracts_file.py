@@ -185,9 +185,10 @@ def test_json_may_name_the_price_that_the_row_leaves_to_its_default() -> None:
 
 
 def test_an_amendment_has_the_same_columns() -> None:
-    found = rows({"change": "amended", "price model": "volume", "tiers": "8@4;*@3"})
+    found = rows({"change": "amended", "price model": "volume", "tiers": "8@4;*@3", "terms": '{"lines": "segment"}'})
     assert [record.type for record in found.made] == ["contract.amended.v1"]
     assert len(found.made[0].data.terms.price.tiers) == 2
+    assert found.made[0].data.terms.lines == "segment"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from shared.reconciliation.verdict import Break, VendorTotals, Waiting
 
 ASSIGNED = "assigned"
 """A meter of this name counts the licences that users hold in the tenant."""
+_HALF_DAY = timedelta(hours=12)
 _WITHOUT_UNITS = frozenset({"Tax", "Credit", "Adjustment"})
 """FOCUS charge categories that move cost and never usage."""
 
@@ -117,9 +118,6 @@ def _order(line: VendorLine) -> tuple[str, ...]:
 
 
 def _charge(line: VendorLine, quantity: Decimal, time_zone: str) -> Charge:
-    start = local_date(line.charge_from, time_zone)
-    # The last instant, not the end: a charge until midnight does not hold on the next day.
-    last = local_date(line.charge_to - timedelta(microseconds=1), time_zone)
     return Charge(
         line.source,
         line.account,
@@ -127,13 +125,24 @@ def _charge(line: VendorLine, quantity: Decimal, time_zone: str) -> Charge:
         line.product,
         line.category == "Purchase",
         line.correction,
-        Period(start, max(last, start) + timedelta(days=1)),
+        _dates(line, time_zone),
         quantity * line.share,
         line.billed_cost * line.share,
         line.currency,
         words.clip(f"{line.bill} line {line.line}"),
         line.record,
     )
+
+
+def _dates(line: VendorLine, time_zone: str) -> Period:
+    """The dates that a vendor means by a charge's instants. Its midnight is not the client's: of each instant the
+    nearest midnight counts, so that a month stays a month. Parts of a day are on the client's day."""
+    if line.charge_to - line.charge_from < _HALF_DAY:
+        day = local_date(line.charge_from, time_zone)
+        return Period(day, day + timedelta(days=1))
+    start = local_date(line.charge_from + _HALF_DAY, time_zone)
+    end = local_date(line.charge_to + _HALF_DAY, time_zone)
+    return Period(start, max(end, start + timedelta(days=1)))
 
 
 def _in_force(inputs: GroupInputs) -> list[tuple[Terms, Chain, Source]]:

@@ -142,6 +142,13 @@ def test_seats_of_a_part_of_a_month_in_proportion() -> None:
     assert charged(charge("50", "125.00"), part, used="60").breaks == ()
 
 
+@pytest.mark.parametrize("hours", [-9, 0, 9])
+def test_a_vendors_month_is_a_month_in_whatever_zone(hours: int) -> None:
+    moved = timedelta(hours=hours)
+    body = only(charged(charge("40", "104.00", begins=BEGIN + moved, ends=END + moved), used="40"))
+    assert (body.amount, body.cost.unit_price if body.cost else None) == (D("4.00"), D("2.60"))
+
+
 def test_tax_and_adjustments_move_cost_and_never_units() -> None:
     tax = charge(None, "23.75", line="2", category="Tax")
     credit = charge("1", "-5.00", line="3", category="Credit")

@@ -43,7 +43,7 @@ def test_a_gap_shows_before_the_invoice_and_the_invoice_takes_over() -> None:
     book.line("northwind", "edr", "2026-01-01", unit="4.20", recurring=("40", "4.20"))
     book.usage("40", on(1))
     assert (found(book, OCTOBER.start), state(book)) == ([], State.MATCHED)
-    book.usage("53", on(2))
+    book.usage("53", on(1, hour=18))
     assert found(book, OCTOBER.start) == [("QTY_UNDER", "edr", "54.6")]
     book.invoice("northwind", ("edr", "40", "4.20"))
     body = book.world().draw_all(TENANT)["QTY", "northwind", "2026-10-01/2026-11-01", "edr"]
@@ -75,10 +75,11 @@ def test_a_level_of_an_earlier_month_holds_on_once_something_says_that_it_still_
     assert [group.period for group in book.world().groups(TENANT)] == [SEPTEMBER, OCTOBER, NOVEMBER]
     # September has no invoice, and its time for one is over. What happened since the 20th is not known yet.
     assert found(book) == [("UNBILLED_CLIENT", "*", "16")]
-    book.complete("2026-09-01", "2026-10-01")  # now October's first level is known, and compared by agreement
-    assert found(book) == [("QTY_UNDER", "edr", "6"), ("UNBILLED_CLIENT", "*", "16")]
-    book.usage("1", on(9, month=11))  # and so is November's, by an observation of its own
-    assert found(book) == [("QTY_UNDER", "edr", "6"), ("QTY_UNDER", "edr", "6"), ("UNBILLED_CLIENT", "*", "16")]
+    # Now October's first level is known, and compared by agreement; and that September had none before the 20th.
+    book.complete("2026-09-01", "2026-10-01")
+    assert found(book) == [("QTY_UNDER", "edr", "6"), ("UNBILLED_CLIENT", "*", "5.87")]
+    book.usage("8", on(9, month=11))  # and so is November's, by an observation of its own
+    assert found(book) == [("QTY_UNDER", "edr", "6"), ("QTY_UNDER", "edr", "6"), ("UNBILLED_CLIENT", "*", "5.87")]
 
 
 def test_what_is_unmapped_enters_no_group_and_says_whom_it_resembles() -> None:

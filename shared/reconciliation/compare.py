@@ -219,11 +219,14 @@ def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendo
     )
     strays = [waiting for _, waiting in sides.strays]
     pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
+    if not judged and not pending:
+        what = f"vendors charge for {words.month(inputs.period)}; no usage, contract or invoice line is here"
+        pending[Waiting("usage", what, None)] = None
     known, figures = _figures(judged)
     waiting = dict.fromkeys([*pending, *vendor.waiting, *(invoice_waits(inputs) if judged or strays else ())])
     measured = [one.case.used.value for one in judged if not one.case.flat and one.case.used is not NOTHING]
     return Verdict(
-        State.BREAK if breaks else State.NOT_COMPARABLE if pending or not judged else State.MATCHED,
+        State.BREAK if breaks else State.NOT_COMPARABLE if pending else State.MATCHED,
         breaks=tuple(breaks),
         waiting=tuple(waiting),
         explained_by=" and ".join(dict.fromkeys(text for one in known for text in one.explained_by)) or None,

@@ -161,15 +161,17 @@ def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers
         troubles.append(demand.supply.trouble)
     elif expected.amount is None:
         troubles.append(Waiting("unit", words.clip(expected.formula), None))
+    if _too_large(case):
+        return _unsayable(case, (*dict.fromkeys(troubles), _DIGITS))
     if troubles:
         shown = bool(group.used) or isinstance(demand.terms.price, FlatPrice)
         return replace(case, waiting=tuple(dict.fromkeys(troubles)), owes=shown, billed=None)
     case = _in_one_currency(case)
+    if _too_large(case):
+        return _unsayable(case, (_DIGITS,))
     why = _incomparable(case, demand)
     if why is None:
         return case
-    if _too_large(case):
-        return _unsayable(case, why)
     return replace(case, waiting=why, owes=case.owed)
 
 
@@ -314,8 +316,6 @@ def _as_measured(demand: Demand, units: Number) -> Measurement:
 def _incomparable(case: Case, demand: Demand) -> tuple[Waiting, ...] | None:
     """Why two known sides still cannot be set against each other; ``None``: they can."""
     inputs = case.inputs
-    if _too_large(case):
-        return (_DIGITS,)
     if case.mode == "invoice" or demand.over:
         return None
     due_by = _due_by(inputs, case.service)
@@ -431,8 +431,8 @@ def _without_contract(
         charges=tuple(charges) if mode == "invoice" else (),
         excluded=_excluded(group, product),
     )
-    if not troubles and _too_large(case):
-        return _unsayable(case, (_DIGITS,))
+    if _too_large(case):
+        return _unsayable(case, (*dict.fromkeys(troubles), _DIGITS))
     if not troubles and mode == "invoice" and used.value > 0 and _says_no_price(billed):
         troubles.append(Waiting("price", "the lines billed give no price of a unit, and no contract says one", None))
     if not troubles and mode == "agreement" and _had_its_time(inputs):

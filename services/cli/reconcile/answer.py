@@ -7,13 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from services.cli.reconcile.sheets import TENANT, Rejected
 from shared.events.discrepancies import Direction, DiscrepancyBody, Standing
 from shared.kernel.periods import Period
 from shared.reconciliation.inputs import Unmapped
-from shared.reconciliation.statement import Statement, statement
+from shared.reconciliation.statement import (
+    Counts,
+    GroupLines,
+    Statement,
+    StatementState,
+    Totals,
+    state_of,
+    statement,
+)
 from shared.reconciliation.verdict import LineState, StatementLine, Verdict
 from shared.reconciliation.world import Group, World
 
@@ -44,12 +53,44 @@ class Sum(NamedTuple):
     discrepancies: int
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A client's month."""
+
+    client: str
+    period: Period
+    totals: tuple[Totals, ...]
+    counts: Counts
+    groups: tuple[GroupLines, ...]
+    """All groups; of large inputs those with a line that does not match."""
+    left_out: int = 0
+    """Lines that match and stand in ``statements.csv`` alone."""
+    digest: str | None = None
+    """SHA-256 of the statement's document; of large inputs it is not made."""
+
+    @classmethod
+    def of(cls, one: Statement) -> Summary:
+        return cls(one.client, one.period, one.totals, one.counts, one.groups, 0, one.digest)
+
+    @property
+    def state(self) -> StatementState:
+        return state_of(self.counts)
+
+
 class Pending(NamedTuple):
     """A line of a statement that waits."""
 
     client: str
     period: Period
     line: StatementLine
+
+
+class Names(Protocol):
+    """What clients and products are called."""
+
+    def client(self, one: str) -> str: ...
+
+    def product(self, one: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +101,7 @@ class Answer:
     as_of: date
     files: tuple[File, ...]
     assumed: tuple[str, ...]
-    statements: tuple[Statement, ...]
+    statements: tuple[Summary, ...]
     """By client and period."""
     discrepancies: tuple[DiscrepancyBody, ...]
     """The largest amounts first."""
@@ -69,6 +110,8 @@ class Answer:
     """Id -> name."""
     products: Mapping[str, str]
     """Id -> name."""
+    lines_csv: Path | None = None
+    """``statements.csv`` as it was written for large inputs."""
 
     @property
     def compared(self) -> int:
@@ -96,13 +139,13 @@ class Answer:
                         yield Pending(one.client, one.period, line)
 
 
-def statements(verdicts: Mapping[Group | Unmapped, Verdict], periods: Sequence[Period]) -> tuple[Statement, ...]:
+def statements(verdicts: Mapping[Group | Unmapped, Verdict], periods: Sequence[Period]) -> tuple[Summary, ...]:
     """The statements of the periods, by client and period."""
     of: dict[tuple[str, Period], dict[str, Verdict | None]] = defaultdict(dict)
     for key, verdict in verdicts.items():
         if isinstance(key, Group) and key.period in periods:
             of[key.client, key.period][key.product] = verdict
-    return tuple(statement(client, period, of[client, period]) for client, period in sorted(of))
+    return tuple(Summary.of(statement(client, period, of[client, period])) for client, period in sorted(of))
 
 
 def discrepancies(
@@ -115,6 +158,11 @@ def discrepancies(
         if not isinstance(key, Group) or key.period in periods
         for one in verdict.breaks
     ]
+    return largest_first(found)
+
+
+def largest_first(found: Iterable[tuple[tuple[str, ...], DiscrepancyBody]]) -> tuple[DiscrepancyBody, ...]:
+    """The bodies of breaks, given with their streams' keys; those without an amount last."""
     return tuple(body for _, body in sorted(found, key=_largest_first))
 
 

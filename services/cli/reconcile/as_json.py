@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from services.cli.reconcile.answer import Answer, sums
+from services.cli.reconcile.answer import Answer, Summary, sums
 from shared.events.discrepancies import DiscrepancyBody
-from shared.kernel.canonical import decimal_text
+from shared.kernel.canonical import canonical, decimal_text
 from shared.kernel.periods import Period
-from shared.reconciliation.statement import Statement, Totals
+from shared.reconciliation.statement import Totals
 
 _FILE = ("name", "kind", "profile", "source", "rows", "records", "rejected")
 _REJECTED = ("file", "row", "field", "reason", "fix")
@@ -46,7 +46,7 @@ def _span(period: Period) -> dict[str, str]:
     return {"from": period.start.isoformat(), "to": period.end.isoformat()}
 
 
-def _statement(answer: Answer, one: Statement, lines: bool) -> dict[str, Any]:
+def _statement(answer: Answer, one: Summary, lines: bool) -> dict[str, Any]:
     made: dict[str, Any] = {
         "client": one.client,
         "client_name": answer.client(one.client),
@@ -57,7 +57,8 @@ def _statement(answer: Answer, one: Statement, lines: bool) -> dict[str, Any]:
     }
     if lines:
         made["digest"] = one.digest
-        made["groups"] = orjson.loads(one.document)["groups"]
+        made["left_out"] = one.left_out
+        made["groups"] = orjson.loads(canonical([group.document() for group in one.groups]))
     return made
 
 

@@ -75,16 +75,21 @@ def known(records: Iterable[Record]) -> tuple[Known, Known]:
 
 def identifiers(records: Iterable[Record]) -> list[Identifier]:
     """The identifiers of usage and vendors' charges, each once."""
-    found: dict[tuple[str, str, str], str | None] = {}
-    for record in records:
-        if record["type"] in ("usage.metered.v1", "vendor_bill.line.v1"):
-            data = record["data"]
-            for kind in ("account", "sku"):
-                key = (kind, record["source"], data[kind])
-                said = data.get(f"{kind}_name")
-                before = found.get(key)
-                found[key] = said if before is None or (said is not None and said < before) else before
-    return [Identifier(*key, name) for key, name in sorted(found.items())]
+    return merged(
+        Identifier(kind, record["source"], record["data"][kind], record["data"].get(f"{kind}_name"))
+        for record in records
+        if record["type"] in ("usage.metered.v1", "vendor_bill.line.v1")
+        for kind in ("account", "sku")
+    )
+
+
+def merged(found: Iterable[Identifier]) -> list[Identifier]:
+    """Each identifier once, under the least of its names."""
+    names: dict[tuple[str, str, str], str | None] = {}
+    for kind, source, key, name in found:
+        before = names.get((kind, source, key))
+        names[kind, source, key] = name if before is None or (name is not None and name < before) else before
+    return [Identifier(*key, name) for key, name in sorted(names.items())]
 
 
 def mapped(records: Iterable[Record]) -> set[tuple[str, str, str]]:

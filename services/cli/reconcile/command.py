@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,11 @@ from services.cli.frame import current
 _Files = list[str] | None
 
 
-def _input(option: str, what: str) -> typer.models.OptionInfo:
+def _input(option: str, what: str) -> Any:
     return typer.Option(option, metavar="[SOURCE=]FILE", help=what)
 
 
-def _profile(kind: str) -> typer.models.OptionInfo:
+def _profile(kind: str) -> Any:
     return typer.Option(f"--{kind}-profile", metavar="NAME", help=f"Format of the --{kind} files.")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 
@@ -39,12 +41,13 @@ class Options:
 
 def run(options: Options, voice: Output) -> None:
     """Raises :class:`Fault`, and ``typer.Exit`` with the run's status."""
-    answer = work(_asked(options), voice)
-    voice.document(as_json.document(answer, lines=False), show=lambda: terminal.show(voice, answer))
-    if options.out is not None:
-        _write(answer, options.out, voice)
-    elif not voice.for_programs:
-        voice.note("--out DIR writes report.html, discrepancies.csv, statements.csv and result.json")
+    with TemporaryDirectory(prefix="plumbline-") as folder:
+        answer = work(_asked(options), voice, Path(folder))
+        voice.document(as_json.document(answer, lines=False), show=lambda: terminal.show(voice, answer))
+        if options.out is not None:
+            _write(answer, options.out, voice)
+        elif not voice.for_programs:
+            voice.note("--out DIR writes report.html, discrepancies.csv, statements.csv and result.json")
     _leave(answer, options.exit_code)
 
 
@@ -117,13 +120,15 @@ def _write(answer: Answer, folder: Path, out: Output) -> None:
     written = {
         "report.html": page.report(answer),
         "discrepancies.csv": tables.discrepancies(answer),
-        "statements.csv": tables.lines(answer),
+        **({"statements.csv": tables.lines(answer)} if answer.lines_csv is None else {}),
         "result.json": as_json.written(answer).decode(),
         **({"rejected.csv": tables.rejected(answer)} if answer.rejected else {}),
     }
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")
-    out.note(f"written to {folder}: {', '.join(written)}")
+    if answer.lines_csv is not None:
+        shutil.move(answer.lines_csv, folder / "statements.csv")
+    out.note(f"written to {folder}: {', '.join(sorted({*written, 'statements.csv'}))}")
 
 
 def _leave(answer: Answer, exit_code: bool) -> None:

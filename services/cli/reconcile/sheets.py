@@ -21,7 +21,8 @@ TENANT = "reconcile"
 """Whose records they are: the command knows one tenant."""
 SAID_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """When every file's word was given: none outranks another, and no clock is read."""
-_NO_LIMIT = datetime(2199, 12, 31, tzinfo=UTC)
+NO_LIMIT = datetime(2199, 12, 31, tzinfo=UTC)
+"""No file claims to be later."""
 COMPARED = ("contracts", "usage", "invoices", "vendor-bills", "time")
 """The kinds that hold a side of the comparison."""
 _PROFILES = {"time": "time-entries"}
@@ -32,7 +33,7 @@ Record = dict[str, Any]
 """CloudEvents fields, as the fold reads them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
     """A file, what it is, and whose word."""
 
@@ -91,7 +92,7 @@ def load(of: Sheet, zone: str, advance: Callable[[int], None]) -> Read:
     file that is no table of its profile."""
     found = Read(of)
     try:
-        rows = read(of.profile, _lines(of.path, advance), asserted_at=_NO_LIMIT, zone=zone)
+        rows = read(of.profile, _lines(of.path, advance), asserted_at=NO_LIMIT, zone=zone)
         numbers = set()
         for number, record in rows:
             numbers.add(number)
@@ -124,10 +125,16 @@ def _take(found: Read, record: RowRecord) -> None:
     if isinstance(record, Made):
         found.records.append(fields_of(record, tenant=TENANT, source=found.sheet.source, asserted_at=SAID_AT))
         return
+    found.rejected += rejected(found.sheet, record)
+
+
+def rejected(of: Sheet, record: RowRecord) -> list[Rejected]:
+    """What is wrong with a row."""
     assert isinstance(record, Spoilt)
-    for fault in record.faults:
-        name = fault.field.removeprefix("data.")
-        found.rejected.append(Rejected(found.sheet.name, record.row, name, fault.reason, fault.fix))
+    return [
+        Rejected(of.name, record.row, fault.field.removeprefix("data."), fault.reason, fault.fix)
+        for fault in record.faults
+    ]
 
 
 def _keep(found: Read) -> None:

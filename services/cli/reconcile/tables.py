@@ -8,11 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from services.cli.reconcile.answer import Answer, standing_of
+from services.cli.reconcile.answer import Answer, Names, standing_of
 from services.cli.reconcile.as_json import text
+from shared.kernel.canonical import decimal_text
+from shared.kernel.periods import Period
+from shared.reconciliation.bulk import Settled
+from shared.reconciliation.statement import GroupLines, Statement
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _FIGURE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
+
+_QUOTED = re.compile(r'[",\r\n]')
 
 DISCREPANCIES = (
     *("code", "client", "client_name", "product", "product_name", "vendor_source", "account", "sku"),
@@ -59,22 +65,69 @@ def _discrepancies(answer: Answer) -> Iterator[list[Any]]:
 
 
 def lines(answer: Answer) -> str:
-    return written(LINES, _lines(answer))
+    rows = (
+        row
+        for one in answer.statements
+        for group in one.groups
+        for row in lines_of(answer, one.client, one.period, group)
+    )
+    return written(LINES, rows)
 
 
-def _lines(answer: Answer) -> Iterator[list[Any]]:
-    for statement in answer.statements:
-        head = [statement.client, answer.client(statement.client), statement.period.start, statement.period.end]
-        for line in (line for group in statement.groups for line in group.lines):
-            yield [
-                *head,
-                *(line.product, answer.product(line.product), line.service.start, line.service.end),
-                *(line.state, line.currency),
-                *map(text, (line.expected, line.billed, line.explained, line.pending, line.broken)),
-                *(text(line.cost), line.cost_currency),
-                *map(text, (line.quantity_expected, line.quantity_billed, line.price_expected, line.price_billed)),
-                *(line.contract_ref, line.billed_ref, line.by, line.until, " ".join(line.codes)),
-            ]
+def lines_of(names: Names, client: str, period: Period, group: GroupLines) -> Iterator[list[Any]]:
+    """The rows of a group."""
+    head = [client, names.client(client), period.start, period.end]
+    for line in group.lines:
+        yield [
+            *head,
+            *(line.product, names.product(line.product), line.service.start, line.service.end),
+            *(line.state, line.currency),
+            *map(text, (line.expected, line.billed, line.explained, line.pending, line.broken)),
+            *(text(line.cost), line.cost_currency),
+            *map(text, (line.quantity_expected, line.quantity_billed, line.price_expected, line.price_billed)),
+            *(line.contract_ref, line.billed_ref, line.by, line.until, " ".join(line.codes)),
+        ]
+
+
+class LineWriter:
+    """The rows of many statements of one period: those of settled lines are put together from texts."""
+
+    def __init__(self, names: Names, period: Period) -> None:
+        self._names, self._span = names, f"{period.start},{period.end}"
+        self._products: dict[str, str] = {}
+
+    def rows(self, drawn: Statement, settled: Sequence[Settled]) -> str:
+        """The rows of a client, by group."""
+        head = self._text([drawn.client, self._names.client(drawn.client)])
+        texts = [(group.item, self._drawn(drawn, group)) for group in drawn.groups]
+        texts += [(one.product, self._settled(head, one)) for one in settled]
+        return "".join(text for _, text in sorted(texts))
+
+    def _drawn(self, drawn: Statement, group: GroupLines) -> str:
+        rows = lines_of(self._names, drawn.client, drawn.period, group)
+        return "".join(f"{self._text(row)}\n" for row in rows)
+
+    def _settled(self, head: str, one: Settled) -> str:
+        product = self._products.get(one.product)
+        if product is None:
+            product = self._text([one.product, self._names.product(one.product)])
+            self._products[one.product] = product
+        amount = decimal_text(one.amount)
+        quantity = "" if one.quantity is None else decimal_text(one.quantity)
+        price = "" if one.price is None else decimal_text(one.price)
+        return (
+            f"{head},{self._span},{product},{self._span},matched,{one.currency},{amount},{amount},0,0,0,,,"
+            f"{quantity},{quantity},{price},{price},{self._ref(one.contract_ref)},{self._ref(one.billed_ref)},,,\n"
+        )
+
+    def _ref(self, ref: str) -> str:
+        return ref if ref[0].isalnum() and not _QUOTED.search(ref) else self._text([ref])
+
+    @staticmethod
+    def _text(row: Iterable[Any]) -> str:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="").writerow([harmless(cell) for cell in row])
+        return out.getvalue()
 
 
 def rejected(answer: Answer) -> str:

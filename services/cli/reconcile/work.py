@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 
 from services.cli.faults import Fault
 from services.cli.output import Output
-from services.cli.reconcile import answer, assumed
+from services.cli.reconcile import answer, assumed, large, spill
 from services.cli.reconcile.answer import Answer, File
+from services.cli.reconcile.quick import QUICK
 from services.cli.reconcile.sheets import Read, Record, Sheet, load
 from shared.kernel.periods import Period
 
 _MONTHS_MAX = 36
+LARGE_BYTES = 8_000_000
+"""Of contracts, usage and invoices together: more is laid out on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,29 @@ class Asked:
     settings: Mapping[str, str]
 
 
-def work(asked: Asked, out: Output) -> Answer:
-    """The answer. Raises :class:`Fault`."""
-    reads, notes = _read(asked, out)
+def work(asked: Asked, out: Output, folder: Path, large_bytes: int = LARGE_BYTES) -> Answer:
+    """The answer. ``folder`` is empty, and is for what does not fit in memory. Raises :class:`Fault`."""
+    reads: list[Read] = []
+    notes: list[str] = []
+    total = sum(one.path.stat().st_size for one in asked.sheets if one.path.is_file())
+    with out.progress("reading", total) as advance:
+        reads += [load(one, asked.zone, advance) for one in asked.sheets if one.kind == "mappings"]
+        named = {record["data"]["source"] for one in reads for record in one.records}
+        others = _adopted([one for one in asked.sheets if one.kind != "mappings"], named, notes)
+        big = [one for one in others if _is_big(one)]
+        if sum(one.path.stat().st_size for one in big) <= large_bytes:
+            big = []
+        reads += [load(one, asked.zone, advance) for one in others if one not in big]
+        if big:
+            return _Large(asked, reads, dict(enumerate(big)), notes, folder, out).work(advance)
+    return _small(asked, reads, notes)
+
+
+def _is_big(one: Sheet) -> bool:
+    return one.kind in QUICK and one.profile.name == one.kind and one.path.is_file()
+
+
+def _small(asked: Asked, reads: Sequence[Read], notes: list[str]) -> Answer:
     records = [record for one in reads for record in one.records]
     periods = asked.periods or _periods(records)
     as_of = asked.as_of or periods[-1].end
@@ -40,7 +65,7 @@ def work(asked: Asked, out: Output) -> Answer:
     taken = assumed.mappings(assumed.identifiers(records), assumed.mapped(records), clients, products)
     notes += assumed.said(taken)
     records += map(assumed.mapping_record, taken)
-    records += _completeness(asked, reads, periods, as_of, notes)
+    records += _completeness(asked, {one.sheet: bool(one.rejected) for one in reads}, periods, as_of, notes)
     records += assumed.calendar_records(periods, as_of, asked.zone)
     records += [assumed.setting_record(key, value) for key, value in asked.settings.items()]
     verdicts = answer.draw(records)
@@ -57,16 +82,105 @@ def work(asked: Asked, out: Output) -> Answer:
     )
 
 
-def _read(asked: Asked, out: Output) -> tuple[list[Read], list[str]]:
-    """Mappings first: whose identifiers they speak of may say whose word a file is."""
-    notes: list[str] = []
-    total = sum(one.path.stat().st_size for one in asked.sheets if one.path.is_file())
-    with out.progress("reading", total) as advance:
-        deciding = [load(one, asked.zone, advance) for one in asked.sheets if one.kind == "mappings"]
-        named = {record["data"]["source"] for one in deciding for record in one.records}
-        others = _adopted([one for one in asked.sheets if one.kind != "mappings"], named, notes)
-        reads = [load(one, asked.zone, advance) for one in others]
-    return [*reads, *deciding], notes
+@dataclass(slots=True)
+class _Large:
+    """Inputs that are laid out on disk."""
+
+    asked: Asked
+    reads: list[Read]
+    big: dict[int, Sheet]
+    notes: list[str]
+    folder: Path
+    out: Output
+    laid: dict[int, spill.Laid] = field(default_factory=dict)
+
+    def work(self, advance: Callable[[int], None]) -> Answer:
+        usage = {n: one for n, one in self.big.items() if one.kind == "usage"}
+        with ProcessPoolExecutor(large.PROCESSES) as pool:
+            others = {n: one for n, one in self.big.items() if one.kind != "usage"}
+            self._lay(pool, others, large.Decided({}, {}), advance)
+            periods = self.asked.periods or _checked(self._months())
+            as_of = self.asked.as_of or periods[-1].end
+            self._lay(pool, usage, large.decided(self._records(), as_of), advance)
+        records = self._records()
+        clients, products = assumed.known(records)
+        for one in self.laid.values():
+            for known, found in ((clients, one.clients), (products, one.products)):
+                for name in sorted(name.strip() for name in found):
+                    known.names.setdefault(name, name)
+        seen = [*assumed.identifiers(records), *large.identifiers(self.laid, self.big)]
+        taken = assumed.mappings(assumed.merged(seen), assumed.mapped(records), clients, products)
+        self.notes += assumed.said(taken)
+        records += map(assumed.mapping_record, taken)
+        means = large.decided(records, as_of)
+        for n in usage.keys() & self.laid.keys():
+            spill.relay(self.laid[n], self.big[n], self.folder, means.clients_of(self.big[n].source))
+        return self._draw(records, periods, as_of, means, large.Names(clients.names, products.names))
+
+    def _lay(
+        self,
+        pool: ProcessPoolExecutor,
+        sheets: Mapping[int, Sheet],
+        means: large.Decided,
+        advance: Callable[[int], None],
+    ) -> None:
+        found = large.lay_out(pool, self.folder, sheets, means, advance)
+        for n in sheets.keys() - found.keys():
+            # Quotes, another encoding: the profile reads it row by row.
+            self.reads.append(load(self.big.pop(n), self.asked.zone, advance))
+        self.laid |= found
+
+    def _records(self) -> list[Record]:
+        return [record for one in self.reads for record in one.records]
+
+    def _months(self) -> list[Period]:
+        laid = large.months_of(self.laid.values())
+        read = assumed.periods_of(self._records())
+        if laid or not any(one.kind == "invoices" for one in self.big.values()):
+            return sorted({*laid, *read})
+        return read
+
+    def _draw(
+        self,
+        records: list[Record],
+        periods: Sequence[Period],
+        as_of: date,
+        means: large.Decided,
+        names: large.Names,
+    ) -> Answer:
+        zone = self.asked.zone
+        strange, rejected = large.strangers(self.laid, self.big, zone)
+        parts: list[large.Part] = []
+        complete = {one.sheet: bool(one.rejected) for one in self.reads}
+        complete |= {self.big[n]: False for n in self.laid}
+        told = [
+            *_completeness(self.asked, complete, periods, as_of, self.notes),
+            *assumed.calendar_records(periods, as_of, zone),
+            *(assumed.setting_record(key, value) for key, value in self.asked.settings.items()),
+        ]
+        routed = large.routed([*records, *told, *strange], means)
+        shared = large.shared(self.folder, self.big, self.laid, zone, routed, means)
+        with self.out.progress("comparing", len(periods) * spill.BUCKETS) as advance:
+            for period in periods:
+                parts += large.draw_all(replace(shared, period=period), names, advance)
+        found = {one: name for part in parts for one, name in part.identifiers.items()}
+        broken = [one for part in parts for one in part.broken]
+        broken += large.unmapped(found, [*records, *strange], means)
+        rejected = [*(one for read in self.reads for one in read.rejected), *rejected]
+        rejected += sorted({one for part in parts for one in part.rejected}, key=lambda one: (one.file, one.row))
+        lines_csv = self.folder / "statements.csv"
+        return Answer(
+            periods=tuple(periods),
+            as_of=as_of,
+            files=(*map(_file, self.reads), *(_laid_file(self.big[n], one) for n, one in self.laid.items())),
+            assumed=tuple(self.notes),
+            statements=tuple(large.gather(parts, lines_csv)),
+            discrepancies=answer.largest_first(broken),
+            rejected=tuple(rejected),
+            clients=names.clients,
+            products=names.products,
+            lines_csv=lines_csv,
+        )
 
 
 def _adopted(sheets: Sequence[Sheet], named: set[str], notes: list[str]) -> list[Sheet]:
@@ -82,7 +196,10 @@ def _adopted(sheets: Sequence[Sheet], named: set[str], notes: list[str]) -> list
 
 
 def _periods(records: Sequence[Record]) -> list[Period]:
-    found = assumed.periods_of(records)
+    return _checked(assumed.periods_of(records))
+
+
+def _checked(found: list[Period]) -> list[Period]:
     if not found:
         raise Fault("no file says which month it is about", fix="--period 2026-10")
     if len(found) > _MONTHS_MAX:
@@ -91,23 +208,27 @@ def _periods(records: Sequence[Record]) -> list[Period]:
 
 
 def _completeness(
-    asked: Asked, reads: Sequence[Read], periods: Sequence[Period], as_of: date, notes: list[str]
+    asked: Asked, spoilt: Mapping[Sheet, bool], periods: Sequence[Period], as_of: date, notes: list[str]
 ) -> list[Record]:
-    """That the usage files hold everything, unless it was said or seen that they do not."""
-    usage = [one for one in reads if one.sheet.kind == "usage"]
+    """That the usage files hold everything, unless it was said or seen that they do not. ``spoilt``: the files, and
+    whether rows of them could not be read."""
+    usage = [one for one in spoilt if one.kind == "usage"]
     if asked.partial or not usage:
         return []
-    sources = sorted({one.sheet.source for one in usage})
-    spoilt = sorted({one.sheet.source for one in usage if one.rejected})
-    whole = [source for source in sources if source not in spoilt]
+    torn = sorted({one.source for one in usage if spoilt[one]})
+    whole = sorted({one.source for one in usage} - set(torn))
     if whole:
-        files = ", ".join(one.sheet.name for one in usage if one.sheet.source in whole)
+        files = ", ".join(one.name for one in usage if one.source in whole)
         notes.append(f"{files} holds all usage of the period (--partial: it does not)")
-    if spoilt:
-        notes.append(f"usage of {', '.join(spoilt)} is not taken as complete: rows of it could not be read")
+    if torn:
+        notes.append(f"usage of {', '.join(torn)} is not taken as complete: rows of it could not be read")
     return [assumed.complete_record(source, periods, as_of, asked.zone) for source in whole]
 
 
 def _file(one: Read) -> File:
     of = one.sheet
     return File(of.name, of.kind, of.profile.name, of.source, one.rows, len(one.records), one.rows_rejected)
+
+
+def _laid_file(of: Sheet, one: spill.Laid) -> File:
+    return File(of.name, of.kind, of.profile.name, of.source, one.rows, one.rows, 0)

@@ -1,0 +1,444 @@
+"""One bucket of clients: plain lines are decided as they are read, all others go through the one comparator.
+
+What a row says is known from its shape (``quick``). A group whose sides are one plain contract line, plain usage and
+one invoice line is held against itself by :mod:`shared.reconciliation.bulk`; whatever that does not settle becomes
+records, and :class:`~shared.reconciliation.world.World` draws it, as it draws everything elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from services.cli.reconcile import spill
+from services.cli.reconcile.quick import Quick, Shape
+from services.cli.reconcile.sheets import NO_LIMIT, SAID_AT, TENANT, Record, Rejected, Sheet, rejected
+from services.ingestion.domain.reader import Made, fields_of
+from services.ingestion.domain.rows import Record as RowRecord
+from services.ingestion.domain.rows import Rows, Survey, Told
+from shared.kernel.periods import Period, bounds
+from shared.reconciliation import bulk
+from shared.reconciliation.facts import Fact, extract
+from shared.reconciliation.inputs import Unmapped
+from shared.reconciliation.verdict import Verdict
+from shared.reconciliation.world import Group, World
+
+Row = list[str]
+Shares = tuple[tuple[str, Decimal], ...]
+_ONE, ZERO = Decimal(1), Decimal(0)
+_UNKNOWN = Decimal("NaN")
+_NOWHERE: Shares = (("", _ONE),)
+"""Where usage of a sku that nobody decided goes: no product."""
+_LINE_FIGURES = ("quantity", "unit price", "amount")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every bucket needs of the whole."""
+
+    folder: Path
+    sheets: Mapping[int, Sheet]
+    laid: Mapping[int, spill.Laid]
+    period: Period
+    zone: str
+    facts: tuple[Fact, ...]
+    """Products, sku mappings, feeds, calendar, settings, and of strangers' usage one slot a meter."""
+    clients: Mapping[str, tuple[Fact, ...]]
+    """Client -> its own facts of the smaller files: master data, account mappings, charges, time."""
+    zones: Mapping[str, str]
+    """Client -> time zone, where a file says one."""
+    accounts: Mapping[tuple[str, str], Shares]
+    """(source, account) -> the clients that it is mapped to, with shares."""
+    skus: Mapping[tuple[str, str], Shares]
+    """(source, sku) -> products, with shares."""
+    special: frozenset[str]
+    """Products that are never plain: bundles, their parts, and those whose vendor's cost is known."""
+    touched: frozenset[tuple[str, str]]
+    """(client, product) of charges and time."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What some buckets come to."""
+
+    verdicts: list[tuple[Group, Verdict]] = field(default_factory=list)
+    """By the comparator."""
+    settled: dict[str, list[bulk.Settled]] = field(default_factory=lambda: defaultdict(list))
+    """Client -> what was settled at once."""
+    identifiers: dict[Unmapped, str | None] = field(default_factory=dict)
+    """Skus that nobody decided, with their least name."""
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row that has a shape."""
+
+    sheet: int
+    cells: Row
+    shape: Shape
+
+
+class _Sides:
+    """The rows of one client and product."""
+
+    __slots__ = ("agreed", "billed", "slow", "used")
+
+    def __init__(self) -> None:
+        self.agreed: list[_Line] = []
+        self.used: list[_Line] = []
+        self.billed: list[_Line] = []
+        self.slow = False
+
+
+@dataclass(slots=True)
+class _Document:
+    """A posted document, in the order of its rows."""
+
+    sheet: int
+    client: str
+    header: tuple[str, ...]
+    rows: list[_Line] = field(default_factory=list)
+    raw: list[Row] = field(default_factory=list)
+    """Rows without a shape."""
+    odd: bool = False
+    """Its rows disagree, or one of them is not plain: the profile reads it whole."""
+
+
+class Bucket:
+    """Reads and draws some buckets. ``quicks`` stay with the process: shapes are read once."""
+
+    def __init__(self, shared: Shared, quicks: Mapping[int, Quick], buckets: Sequence[int]) -> None:
+        self._shared, self._quicks, self._buckets = shared, quicks, frozenset(buckets)
+        self._sides: dict[str, dict[str, _Sides]] = defaultdict(lambda: defaultdict(_Sides))
+        self._documents: dict[tuple[int, str], _Document] = {}
+        self._odd: list[Record] = []
+        """Records of rows without a shape."""
+        self._start_end: dict[str, tuple[datetime, datetime]] = {}
+        self._world: World | None = None
+        self._fed: set[str] = set()
+        self._whole: set[str] = set()
+        """Clients with a commitment over several lines: nothing of theirs is settled at once."""
+        self.found = Found()
+
+    def draw(self) -> Found:
+        for number, sheet in self._shared.sheets.items():
+            read = {"contracts": self._contracts, "usage": self._usage, "invoices": self._invoices}[sheet.kind]
+            read(number, self._quicks[number], self._rows(number))
+        self._settle()
+        return self.found
+
+    def _rows(self, number: int) -> Iterator[Row]:
+        of = self._shared.sheets[number]
+        return spill.rows(self._shared.folder, self._shared.laid[number], of.profile.delimiter, sorted(self._buckets))
+
+    def _owned(self, client: str) -> bool:
+        return spill.bucket_of(client) in self._buckets
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+    def _contracts(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
+        at = quick.layout.at
+        contract, line, client, product = at["contract"], at["line"], at["client"], at["product"]
+        width, odd, sides = quick.layout.width, [], self._sides
+        kept: dict[tuple[str, str], list[_Line]] = defaultdict(list)
+        for cells in rows:
+            shape = quick.shape(cells) if len(cells) == width else None
+            if shape is None:
+                odd.append(cells)
+            else:
+                kept[cells[contract], cells[line]].append(_Line(number, cells, shape))
+        for versions in kept.values():
+            if len(versions) == 1:
+                one = versions[0]
+                sides[one.cells[client]][one.cells[product]].agreed.append(one)
+            else:
+                odd += [one.cells for one in versions]
+        self._read_whole(number, quick, odd)
+
+    def _usage(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
+        at, width, sides, odd = quick.layout.at, quick.layout.width, self._sides, []
+        account_at, sku_at, source = at["account"], at["sku"], quick.sheet.source
+        accounts, skus = self._shared.accounts, self._shared.skus
+        for cells in rows:
+            shape = quick.shape(cells) if len(cells) == width else None
+            if shape is None or not quick.timed(shape, cells):
+                odd.append(cells)
+                continue
+            clients = accounts.get((source, cells[account_at]), ())
+            products = skus.get((source, cells[sku_at]))
+            if products is None:
+                self._undecided(source, cells[sku_at], quick.cell(cells, "sku name"))
+                products = _NOWHERE
+            line = _Line(number, cells, shape)
+            for client, of_account in clients:
+                for product, of_sku in products:
+                    one = sides[client][product]
+                    one.used.append(line)
+                    if of_account != _ONE or of_sku != _ONE or not product:
+                        one.slow = True
+        self._read_whole(number, quick, odd)
+
+    def _undecided(self, source: str, sku: str, name: str | None) -> None:
+        key = Unmapped("sku", source, sku)
+        before = self.found.identifiers.get(key)
+        self.found.identifiers[key] = min((one for one in (before, name) if one), default=None)
+
+    def _invoices(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
+        at, width, sides, documents = quick.layout.at, quick.layout.width, self._sides, self._documents
+        invoice_at, client_at, product_at = at["invoice"], at["client"], at["product"]
+        line_at = at.get("line")
+        for cells in rows:
+            shape = quick.shape(cells) if len(cells) == width else None
+            key = (number, cells[invoice_at] if len(cells) > invoice_at else "")
+            document = documents.get(key)
+            if document is None:
+                client = cells[client_at] if len(cells) > client_at else ""
+                document = documents[key] = _Document(number, client, quick.header_of(cells) if shape else ())
+            if shape is None:
+                document.raw.append(cells)
+                document.odd = True
+                continue
+            line = _Line(number, cells, shape)
+            document.rows.append(line)
+            if line_at is None or not cells[line_at] or quick.header_of(cells) != document.header:
+                document.odd = True
+            sides[document.client][cells[product_at]].billed.append(line)
+
+    def _read_whole(self, number: int, quick: Quick, rows: Sequence[Row]) -> None:
+        """Rows without a shape, by the profile."""
+        for record in judged(quick, self._shared.laid[number], rows):
+            if isinstance(record, Made):
+                fields = fields_of(record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT)
+                self._odd.append(fields)
+                self._mark(fields)
+            else:
+                self.found.rejected += rejected(quick.sheet, record)
+
+    def _mark(self, fields: Record) -> None:
+        """No group that a record of an odd row concerns is settled at once."""
+        data = fields["data"]
+        if fields["type"] == "usage.metered.v1":
+            products = self._shared.skus.get((fields["source"], data["sku"]))
+            if products is None:
+                self._undecided(fields["source"], data["sku"], data.get("sku_name"))
+            for client, _ in self._shared.accounts.get((fields["source"], data["account"]), ()):
+                for product, _ in _NOWHERE if products is None else products:
+                    self._sides[client][product].slow = True
+        elif "client" in data and "product" in data:
+            self._sides[data["client"]][data["product"]].slow = True
+            if "scope" in data.get("terms", {}):
+                self._whole.add(data["client"])
+
+    # --- drawing ---------------------------------------------------------------------------------------------------
+    def _settle(self) -> None:
+        """What is plain is settled; the rest is drawn."""
+        documents: dict[str, list[_Document]] = defaultdict(list)
+        for document in self._documents.values():
+            documents[document.client].append(document)
+        for client, product in self._shared.touched:
+            if self._owned(client):
+                self._sides[client][product].slow = True
+        for client in sorted({*self._sides, *documents}):
+            if self._owned(client):
+                self._client(client, self._sides.get(client, {}), documents.get(client, []))
+        if self._world is not None:
+            for fields in self._odd:
+                self._put(fields)
+            for group, verdict in self._world.verdicts_of(TENANT, (self._shared.period,)).items():
+                if group.client in self._fed:
+                    self.found.verdicts.append((group, verdict))
+
+    def _client(self, client: str, sides: Mapping[str, _Sides], documents: Sequence[_Document]) -> None:
+        whole = client in self._whole or not all(self._divisible(document) for document in documents)
+        whole = whole or any(line.shape.committed for one in sides.values() for line in one.agreed)
+        settled = {} if whole else self._settled(client, sides)
+        left = sides.keys() - settled.keys()
+        if left and not whole:
+            # A document that has no line among what is drawn would not be there: one of its lines is drawn too.
+            for document in documents:
+                products = [self._product(line) for line in document.rows]
+                if products and left.isdisjoint(products):
+                    left.add(products[0])
+        if left or whole:
+            self._feed(client, sides, left, documents, whole)
+        self.found.settled[client] = [settled[product] for product in sorted(settled.keys() - left)]
+
+    def _product(self, line: _Line) -> str:
+        return line.cells[self._quicks[line.sheet].layout.at["product"]]
+
+    def _divisible(self, document: _Document) -> bool:
+        """Whether some lines of a document may be drawn without the others: it is plain, and adds up."""
+        if document.odd:
+            return False
+        quick, amount, total = self._quicks[document.sheet], ZERO, None
+        numbers = set()
+        for line in document.rows:
+            posted = line.shape.posted
+            if posted is None:
+                return False
+            numbers.add(quick.cell(line.cells, "line"))
+            amount += quick.figure(line.cells, "amount")
+            total = None if posted.total is None else quick.number(line.cells[posted.total])[1]
+        return len(numbers) == len(document.rows) and (total is None or total == amount)
+
+    def _settled(self, client: str, sides: Mapping[str, _Sides]) -> dict[str, bulk.Settled]:
+        zone = self._shared.zones.get(client, self._shared.zone)
+        start, end = bounds(self._shared.period, zone)
+        found = {}
+        for product, one in sides.items():
+            if one.slow or product in self._shared.special or len(one.agreed) != 1 or len(one.billed) != 1:
+                continue
+            line = self._one(product, one, start, end)
+            if line is not None:
+                found[product] = line
+        return found
+
+    def _one(self, product: str, one: _Sides, start: datetime, end: datetime) -> bulk.Settled | None:
+        """A group of one contract line and one invoice line, if it is plain and agrees."""
+        (agreed,), (billed,) = one.agreed, one.billed
+        terms, posted = agreed.shape.agreed, billed.shape.posted
+        if terms is None or posted is None or posted.period != self._shared.period:
+            return None
+        book, bill = self._quicks[agreed.sheet], self._quicks[billed.sheet]
+        contract, number = book.cell(agreed.cells, "contract"), book.cell(agreed.cells, "line")
+        refers = bill.cell(billed.cells, "contract"), bill.cell(billed.cells, "contract line")
+        if refers not in ((None, None), (contract, number)):
+            return None
+        plain = bulk.Plain(
+            terms.model,
+            book.value(terms.price, agreed.cells),
+            book.value(terms.included, agreed.cells),
+            terms.currency,
+            terms.effective_from,
+            terms.effective_to,
+        )
+        if not plain.through(self._shared.period):
+            return None
+        quantity, unit_price, amount = (bill.figure(billed.cells, name) for name in _LINE_FIGURES)
+        line = bulk.Posted(quantity, unit_price, amount, posted.currency)
+        used = self._measured(one.used, start, end)
+        if used is _UNKNOWN or bulk.settle(plain, used, line) is None:
+            return None
+        flat = terms.model == "flat"
+        return bulk.Settled(
+            product,
+            terms.currency,
+            amount,
+            None if flat else line.quantity,
+            None if flat else line.unit_price,
+            f"{contract} line {number}",
+            f"{bill.cell(billed.cells, 'invoice')} line {bill.cell(billed.cells, 'line')}",
+        )
+
+    def _measured(self, lines: Sequence[_Line], start: datetime, end: datetime) -> Decimal | None:
+        """What one meter shows in the month; ``None``: there is no usage; ``_UNKNOWN``: it takes more to say."""
+        if not lines:
+            return None
+        first = lines[0].shape
+        quick = self._quicks[lines[0].sheet]
+        account, sku = quick.cell(lines[0].cells, "account"), quick.cell(lines[0].cells, "sku")
+        kind = first.data["kind"]
+        times, total, level = set(), ZERO, None
+        for line in lines:
+            quick = self._quicks[line.sheet]
+            shape, cells = line.shape, line.cells
+            same = shape is first or (line.sheet == lines[0].sheet and shape.data == first.data)
+            if not same or (quick.cell(cells, "account"), quick.cell(cells, "sku")) != (account, sku):
+                return _UNKNOWN
+            at = quick.instant(cells[shape.at]) if shape.at is not None else None
+            if at is None or not start <= at < end:
+                return _UNKNOWN
+            until = None if shape.until is None else quick.instant(cells[shape.until])
+            value = quick.figure(cells, "quantity")
+            times.add((at, until, quick.cell(cells, "event")))
+            if kind == "counter":
+                total += value
+            elif kind == "gauge" and until is None and level in (None, value):
+                level = value
+            else:
+                return _UNKNOWN
+        if len(times) != len(lines):
+            return _UNKNOWN
+        if kind == "counter":
+            return total
+        return level if min(at for at, *_ in times) == start else _UNKNOWN
+
+    # --- what the comparator is given --------------------------------------------------------------------------------
+    def _feed(
+        self,
+        client: str,
+        sides: Mapping[str, _Sides],
+        left: Set[str],
+        documents: Sequence[_Document],
+        whole: bool,
+    ) -> None:
+        """The client's records of some products; ``whole``: of all, with its documents as they are."""
+        self._fed.add(client)
+        if self._world is None:
+            self._world = World()
+            for fact in self._shared.facts:
+                self._world.put(fact)
+        for fact in self._shared.clients.get(client, ()):
+            self._world.put(fact)
+        for product in left:
+            for line in (*sides[product].agreed, *sides[product].used):
+                self._put(self._record(line, line.shape))
+        for document in documents:
+            self._document(document, None if whole else left)
+
+    def _document(self, document: _Document, left: Set[str] | None) -> None:
+        """A document with its lines of some products (``None``: of all)."""
+        quick = self._quicks[document.sheet]
+        if document.odd:
+            self._read_whole(document.sheet, quick, [*document.raw, *(line.cells for line in document.rows)])
+            return
+        kept = [line for line in document.rows if left is None or self._product(line) in left]
+        for line in kept:
+            self._put(self._record(line, line.shape))
+        first = document.rows[0]
+        assert first.shape.header is not None
+        header = self._record(first, first.shape.header)
+        header["data"]["lines"] = len({quick.cell(line.cells, "line") for line in kept})
+        if left is not None:
+            header["data"].pop("total", None)
+        self._put(header)
+
+    def _record(self, line: _Line, shape: Shape) -> Record:
+        return self._quicks[line.sheet].record(shape, line.cells, int(line.cells[0]))
+
+    def _put(self, fields: Record) -> None:
+        fact = extract(fields)
+        if fact is not None and self._world is not None:
+            self._world.put(fact)
+
+
+def judged(quick: Quick, laid: spill.Laid, rows: Sequence[Row]) -> Iterator[RowRecord]:
+    """The records of rows without a shape, by the profile."""
+    survey = Survey(quick.layout, quick.zone, digests=False)
+    reading = Rows(survey, Told(quick.zone, NO_LIMIT, 1, NO_LIMIT), None)
+    for cells in sorted(rows, key=lambda cells: int(cells[0])):
+        for row in spill.one_row(laid, quick.sheet.profile.delimiter, cells).rows():
+            numbered = replace(row, number=int(cells[0]))
+            survey.add(numbered)
+            yield from reading.make(numbered)
+    yield from reading.headers()
+
+
+def usage_of(quick: Quick, laid: spill.Laid, rows: Iterator[Row]) -> Iterator[Record | Rejected]:
+    """The records of rows of usage, wherever they belong."""
+    odd = []
+    for cells in rows:
+        shape = quick.shape(cells) if len(cells) == quick.layout.width else None
+        if shape is None or not quick.timed(shape, cells):
+            odd.append(cells)
+        else:
+            yield quick.record(shape, cells, int(cells[0]))
+    for record in judged(quick, laid, odd):
+        if isinstance(record, Made):
+            yield fields_of(record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT)
+        else:
+            yield from rejected(quick.sheet, record)

@@ -111,7 +111,7 @@ class Comparer:
                         return 0
                     if not causes:
                         return 1
-                    drawn = await self._draw(unit, causes)
+                    drawn = await self.draw(unit, causes)
                     await _pace(a, drawn, waits_ms)
                     appended = await write(a, drawn)
             except DEFECTS as error:
@@ -125,7 +125,8 @@ class Comparer:
             self._appended()
         return max(1, len(drawn.verdicts))
 
-    async def _draw(self, unit: Key, causes: Mapping[Key, str]) -> Drawn:
+    async def draw(self, unit: Key, causes: Mapping[Key, str]) -> Drawn:
+        """The verdicts of a unit's due groups, read from one snapshot. Nothing is written."""
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),

@@ -294,7 +294,7 @@ def _order(key: Key) -> tuple[Any, ...]:
 
 async def _draw(connection: Any, unit: Key, causes: Mapping[Key, str]) -> PeriodEffect:
     whole = unit if unit.level == "client" else next(iter(causes))
-    drawn: Drawn = await Comparer(Held(connection))._draw(whole, causes)
+    drawn: Drawn = await Comparer(Held(connection)).draw(whole, causes)
     steps = [Step(change, before) for _, change, before in await changes(connection, drawn)]
     moved = sorted(steps, key=lambda step: step.change.stream_key)
     return PeriodEffect(unit.owner, unit.month if unit.level == "client" else None, tuple(moved))

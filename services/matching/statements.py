@@ -127,7 +127,7 @@ async def _draw_all(connection: Any, tenant: str, client: str, month: date) -> W
     unit = Key(tenant, "client", client, month, LEVEL)
     rows = await connection.fetch(_ITEMS, tenant, client, month)
     causes = dict.fromkeys((unit, *(Key(tenant, level, client, month, item) for level, item in rows)), _NO_CAUSE)
-    drawn: Drawn = await Comparer(Held(connection))._draw(unit, causes)
+    drawn: Drawn = await Comparer(Held(connection)).draw(unit, causes)
     if drawn.snapshot.incomplete:
         raise Busy(f"{client}, {month_of(month)}: too many records could not be read")
     draw_level(drawn, Before())

@@ -735,7 +735,7 @@ class Rows(_Reading):
             key = _hash(*(plain(values.get(name)) for name in columns))
         except BadCell:
             return records  # which says so itself
-        said = _hash(*(f"{name}\x01{text}" for name, text in sorted(texts.items())))
+        said = _hash(*texts.values())  # of the same columns in every row of a file
         first_row, first_said = self._once.setdefault(key, (row.number, said))
         if said == first_said:
             return records

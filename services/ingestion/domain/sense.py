@@ -4,8 +4,8 @@ sense, ends before their starts, a conversion that is none. Every door asks here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -110,8 +110,8 @@ def _entry(data: Any, _: datetime) -> Fault | None:
 
 
 def _contract(data: Any, _: datetime) -> Fault | None:
-    for field, figure in _figures(data, "data"):
-        if abs(figure) > QUANTITY_MAX:
+    for name in ("recurring", "terms"):
+        if field := _too_great(getattr(data, name), f"data.{name}"):
             return Fault(field, f"is beyond any sense: over {QUANTITY_MAX:,}", _SMALLER)
     convert = data.terms.convert
     return None if convert is None else _conversion(convert)
@@ -158,16 +158,24 @@ def _currencies(data: Any, fields: Sequence[str]) -> Fault | None:
     return None
 
 
-def _figures(value: Any, path: str) -> Iterator[tuple[str, Decimal]]:
-    """Every decimal in a model, with its JSON path."""
-    if isinstance(value, Decimal):
-        yield path, value
-    elif isinstance(value, BaseModel):
-        for name in value.model_fields_set:
-            yield from _figures(getattr(value, name), f"{path}.{name}")
-    elif isinstance(value, tuple):
-        for n, one in enumerate(value):
-            yield from _figures(one, f"{path}.{n}")
+_LEAVES = frozenset({str, bool, int, date, type(None)})
+
+
+def _too_great(value: Any, path: str) -> str | None:
+    """The JSON path of the first figure in a model that is beyond any sense."""
+    kind = type(value)
+    inner: Iterable[tuple[Any, Any]]
+    if kind in _LEAVES:
+        return None
+    if kind is Decimal:
+        return path if abs(value) > QUANTITY_MAX else None
+    if kind is tuple:
+        inner = enumerate(value)
+    elif kind is dict:
+        inner = value.items()
+    else:
+        inner = ((name, getattr(value, name)) for name in value.model_fields_set)
+    return next((found for name, one in inner if (found := _too_great(one, f"{path}.{name}"))), None)
 
 
 _CHECKS: dict[type[BaseModel], Callable[[Any, datetime], Fault | None]] = {

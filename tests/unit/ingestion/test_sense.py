@@ -208,3 +208,15 @@ def test_what_only_a_comparison_can_judge_enters(type_: str, data: dict[str, Any
     sent = event(type_, **{f"data__{name}": value for name, value in data.items()})
     (item,) = read(orjson.dumps(sent), OPERATOR, NOW)
     assert isinstance(item, Fact), item
+
+
+def test_a_figure_is_looked_for_wherever_terms_have_one() -> None:
+    deep = terms(labour={"blocks": [{"block": "B", "start": "2026-01-01", "end": "2026-02-01", "hours": "9e18"}]})
+    (item,) = read(orjson.dumps(event("contract.agreed.v1", data__terms=deep["terms"])), OPERATOR, NOW)
+    assert isinstance(item, Rejected)
+    assert item.faults[0].field == "data.terms.labour.blocks.0.hours"
+    factors = {"B": "1", "C": "9e18"}
+    deep["terms"]["labour"]["blocks"][0] |= {"hours": "1", "role_factors": factors}
+    (item,) = read(orjson.dumps(event("contract.agreed.v1", data__terms=deep["terms"])), OPERATOR, NOW)
+    assert isinstance(item, Rejected)
+    assert item.faults[0].field == "data.terms.labour.blocks.0.role_factors.C"

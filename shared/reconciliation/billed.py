@@ -74,7 +74,24 @@ def answers(group: Group, found: Sequence[Demand], expected: Mapping[tuple[str, 
         pieces = _allocated(group, found, expected, pieces, result)
     for piece in pieces:
         result.left.setdefault(_product(group, piece), []).append(piece.charge)
+    for of in (result.charges, result.left):
+        of.update({key: _joined(charges) for key, charges in of.items()})
     return result
+
+
+def _joined(charges: list[Charge]) -> list[Charge]:
+    """Shares of one line as one."""
+    if len(charges) < 2:
+        return charges
+    joined: dict[tuple[str, ...], Charge] = {}
+    for one in charges:
+        before = joined.get(one.key)
+        if before is not None:
+            amount = before.amount + one.amount
+            whole = amount == one.line.amount and before.quantity
+            one = Charge(one.line, one.line.quantity if whole else before.quantity + one.quantity, amount)
+        joined[one.key] = one
+    return list(joined.values())
 
 
 def posted_order(line: InvoiceLineFacts) -> tuple[str, str, str]:

@@ -197,6 +197,10 @@ class Case:
             return billed - due
         return Fraction(billed) - Fraction(due)
 
+    def key_of(self, charge: Charge) -> tuple[str, ...]:
+        """What a discrepancy of one posted line is known by: the line, and where a share of it is meant, the case."""
+        return charge.key if charge.whole else (*charge.key, *self.stream)
+
     def worth(self, difference: Number) -> Decimal | None:
         """What so many units more (or less) than are due come to, unsigned; ``None`` where no price is known."""
         if self.currency is None:

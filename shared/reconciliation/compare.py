@@ -199,7 +199,7 @@ def _lines(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged]) -> tupl
     for product, bundle, used in sides.covered:
         lines.append(
             StatementLine(
-                key=("usage", product),
+                key=("usage", product, bundle),
                 product=product,
                 service=inputs.period,
                 state=LineState.EXPLAINED,

@@ -65,4 +65,4 @@ def _break(case: Case, charge: Charge, original: Charge) -> Break:
             quantity=charge.quantity, unit_price=line.unit_price, amount=charge.amount, ref=words.clip(charge.ref)
         ),
     )
-    return Break(charge.key, body)
+    return Break(case.key_of(charge), body)

@@ -54,7 +54,9 @@ def _hidden(case: Case) -> tuple[Waiting, ...]:
 def _charges(case: Case) -> list[_Charge]:
     """Largest first: what credits leave of the charges is what they most likely meant to leave."""
     if case.mode == "invoice":
-        charges = [_Charge(one.amount, one.key, one.quantity, one.line.unit_price, one.ref) for one in case.charges]
+        charges = [
+            _Charge(one.amount, case.key_of(one), one.quantity, one.line.unit_price, one.ref) for one in case.charges
+        ]
     else:
         charges = [
             _Charge(

@@ -10,8 +10,9 @@ import orjson
 
 from services.ingestion.domain.reader import Made, fields_of, read
 from shared.kernel.periods import Period
+from shared.reconciliation.compare import draw_group
 from shared.reconciliation.verdict import Verdict, body_bytes
-from shared.reconciliation.world import Group, World
+from shared.reconciliation.world import World
 from tests.simulator.business import PSA, SOURCES, TENANT_ZONE, utc
 from tests.simulator.driver import as_csv
 from tests.simulator.msp import Msp
@@ -74,19 +75,20 @@ def _feed(msp: Msp, name: str, source: str, **data: Any) -> Record:
 
 def closings(msp: Msp, world: World) -> Iterator[Record]:
     """The closed month is closed for those clients of which something comes late."""
-    verdicts = world.verdicts(msp.tenant)
     period = Period(msp.closed.start, msp.closed.end)
-    for client in msp.closings:
-        mine = {
-            key: verdict
-            for key, verdict in verdicts.items()
-            if isinstance(key, Group) and (key.client, key.period) == (client.id, period)
-        }
-        said = {"client": client.id, "period": {"from": period.start.isoformat(), "to": period.end.isoformat()}}
-        for version, (group, verdict) in enumerate(sorted(mine.items(), key=lambda one: one[0]), 1):
-            data = {**said, "item": group.product, **_closed(verdict)}
+    late = {client.id for client in msp.closings}
+    drawn: dict[str, dict[str, Verdict]] = {client: {} for client in sorted(late)}
+    for group in world.groups(msp.tenant):
+        if group.client in late and group.period == period:
+            verdict = draw_group(world.inputs(msp.tenant, group))
+            if verdict is not None:
+                drawn[group.client][group.product] = verdict
+    for client, verdicts in drawn.items():
+        said = {"client": client, "period": {"from": period.start.isoformat(), "to": period.end.isoformat()}}
+        for version, (item, verdict) in enumerate(sorted(verdicts.items()), 1):
+            data = {**said, "item": item, **_closed(verdict)}
             record = _fact(msp, "statement.group_closed.v1", "plumbline.matching", data)
-            yield {**record, "id": f"{client.id}/{group.product}", "streamversion": version}
+            yield {**record, "id": f"{client}/{item}", "streamversion": version}
 
 
 def _closed(verdict: Verdict) -> dict[str, Any]:

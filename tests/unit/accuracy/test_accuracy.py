@@ -14,6 +14,7 @@ from tests.simulator.score import of_body, score
 NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("clients", [40, 400, pytest.param(4000, marks=pytest.mark.long)])
 def test_precision_and_recall_are_one(clients: int, capsys: pytest.CaptureFixture[str]) -> None:
     msp = Msp(7, clients, NOW, every=1 if clients == 40 else 7)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import TypedDict
 
 from shared.events.discrepancies import (
@@ -26,8 +27,17 @@ from shared.reconciliation.case import deadline
 from shared.reconciliation.inputs import Client, Product
 from shared.reconciliation.remedies import remedy
 from shared.reconciliation.settings import Settings
-from shared.reconciliation.verdict import FAMILIES
+from shared.reconciliation.verdict import FAMILIES, Waiting
 from shared.reconciliation.views import sample
+
+DIGITS = Waiting("terms", "a figure has more digits than a record can hold", None)
+_TOO_LARGE = 10**19
+"""A record's decimal holds 20 whole digits; the difference of two figures below this one fits."""
+
+
+def sayable(*figures: Decimal | Fraction | None) -> bool:
+    """Whether a record can hold these figures; else what they are part of waits (:data:`DIGITS`)."""
+    return all(one is None or -_TOO_LARGE < one < _TOO_LARGE for one in figures)
 
 
 class Frame(TypedDict):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from shared.events.discrepancies import Code, Direction, DiscrepancyBody, Reached, Side, Source, Step
 from shared.reconciliation import words
-from shared.reconciliation.bodies import body, step
+from shared.reconciliation.bodies import DIGITS, body, sayable, step
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import ClientInputs, GroupTotal
 from shared.reconciliation.rules.base import EXACT
@@ -124,6 +124,8 @@ def _unbilled(inputs: ClientInputs, owed: list[GroupTotal]) -> Verdict | None:
             sums[group.currency] = sums.get(group.currency, _ZERO) + group.expected
     # Amounts of several currencies are not added up: then the break has none, and says them in words.
     currency, amount = next(iter(sums.items())) if len(sums) == 1 else (None, None)
+    if not sayable(amount):
+        return Verdict(State.NOT_COMPARABLE, waiting=(DIGITS,), owed=True)
     if amount is not None and amount < 0:
         return None  # a commitment takes off more than is due
     return Verdict(

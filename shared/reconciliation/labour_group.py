@@ -13,7 +13,7 @@ from shared.events.discrepancies import Code, Direction, Reached, Side, Source, 
 from shared.kernel.money import money
 from shared.reconciliation import words
 from shared.reconciliation.allocation import Offered, allocate
-from shared.reconciliation.bodies import Frame, body, step
+from shared.reconciliation.bodies import DIGITS, Frame, body, sayable, step
 from shared.reconciliation.chains import chains
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, InvoiceLineFacts, ScopeTotal
@@ -48,6 +48,8 @@ def draw_labour(inputs: GroupInputs) -> LabourGroup:
     home = [one for one in claimed if inputs.period.contains(one.period.start)]
     answers, left = _answers(inputs, lines, home)
     lines = tuple(_at_its_own_price(line, answers.get(line.key)) for line in lines)
+    if not _sayable(lines, home):
+        return LabourGroup(rest, Verdict(State.NOT_COMPARABLE, waiting=(DIGITS,), owed=True))
     side = labour_side(
         replace(inputs, invoice_lines=tuple(home)), lines, {key: one for key, (one, _) in answers.items()}
     )
@@ -60,6 +62,19 @@ def draw_labour(inputs: GroupInputs) -> LabourGroup:
     told = [one for one in side.breaks if one.side != "client" or _of(one, lines) in compared]
     told += tax_rates(replace(inputs, invoice_lines=tuple(home)))
     return LabourGroup(rest, _verdict(inputs, lines, judged, told))
+
+
+def _sayable(lines: Sequence[LabourLine], home: Sequence[InvoiceLineFacts]) -> bool:
+    """Whether every figure that a break could name fits a record."""
+    for line in lines:
+        worked = sum((abs(one.minutes) for one in line.entries), ZERO)
+        rates = [one.rate for one in line.outcomes]
+        worth = [Fraction(worked) * Fraction(rate) for rate in rates if rate is not None]
+        if not sayable(worked, line.hours, line.amount, line.would, line.unit_price, *worth):
+            return False
+    quantity = sum((abs(one.quantity) for one in home), ZERO)
+    amount = sum((abs(one.amount) for one in home), ZERO)
+    return sayable(quantity, amount, *(quantity * abs(one.unit_price) for one in home))
 
 
 def _at_its_own_price(line: LabourLine, answer: tuple[Answer, str] | None) -> LabourLine:

@@ -14,7 +14,7 @@ from shared.events.discrepancies import Source
 from shared.kernel.money import money
 from shared.kernel.periods import Period, bounds, local_date
 from shared.reconciliation import words
-from shared.reconciliation.bodies import Frame
+from shared.reconciliation.bodies import DIGITS, Frame, sayable
 from shared.reconciliation.chains import Chain, chains
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, Measured, VendorLine
@@ -28,6 +28,7 @@ from shared.reconciliation.rules.vendor.base import (
     VendorCase,
     VendorOutcome,
     due,
+    share,
 )
 from shared.reconciliation.rules.vendor.cost_mismatch import cost_mismatch, units_compared
 from shared.reconciliation.rules.vendor.margin_floor import margin_floor
@@ -67,6 +68,8 @@ def vendor_side(
     if not inputs.vendor_lines:
         return VendorSide(waiting=_bill_awaited(inputs, used))
     case = _case(inputs, used or {}, billed)
+    if not _sayable(case):
+        return VendorSide(waiting=(DIGITS,))
     costs = cost_mismatch(case)
     disputed = sum((signed for currency, signed in costs.broken if billed is not None and currency == billed[1]), ZERO)
     outcomes = [costs, assigned_ne_purchased(case), margin_floor(case, disputed)]
@@ -82,6 +85,18 @@ def _bill_awaited(inputs: GroupInputs, used: Mapping[str, Decimal] | None) -> tu
         return ()
     what = f"no vendor's bill of {words.month(inputs.period)} for {words.more(sorted(names))} yet"
     return (Waiting("vendor_bill", what, None),)
+
+
+def _sayable(case: VendorCase) -> bool:
+    """Whether every figure that a break could name fits a record: sums, costs of one unit, units at a cost."""
+    costs = sum((abs(one.cost) for one in case.costs), ZERO)
+    units = sum((abs(one.quantity) for one in case.charges), ZERO) + sum(map(abs, case.used.values()), ZERO)
+    units += sum((of[0] for of in case.assigned.values()), ZERO)
+    each = [Fraction(one.cost) / Fraction(one.quantity) / share(one.period) for one in case.charges if one.quantity]
+    agreed = max((one.cost for of in case.agreed.values() for one in of), default=ZERO)
+    # Several months in one charge: no more than a lifetime of them.
+    worth = units * agreed * 1_200
+    return sayable(costs, units, worth, *each, case.billed[0] if case.billed else None)
 
 
 # --- the case ----------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
-from shared.reconciliation.bodies import Frame
-from shared.reconciliation.inputs import ClientInputs
+from shared.reconciliation.bodies import Frame, sayable
+from shared.reconciliation.inputs import ClientInputs, DocumentFacts
 from shared.reconciliation.verdict import Break, StatementLine, Waiting
 
 LEVEL = "*"
@@ -19,6 +20,14 @@ class LevelOutcome:
     breaks: tuple[Break, ...] = ()
     lines: tuple[StatementLine, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+
+
+def readable(document: DocumentFacts) -> bool:
+    """Whether the figures of a document, and their sums, fit a record."""
+    totals = (document.total, document.tax_total, document.gross_total)
+    net = sum((abs(line.amount) for line in document.lines), Decimal(0))
+    tax = sum((abs(line.tax) for line in document.lines if line.tax is not None), Decimal(0))
+    return sayable(net, tax, *totals)
 
 
 def frame_of(inputs: ClientInputs) -> Frame:

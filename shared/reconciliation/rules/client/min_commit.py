@@ -15,7 +15,7 @@ from shared.events.discrepancies import Code, Direction, Reached, Side, Source
 from shared.kernel.periods import Period
 from shared.reconciliation import words
 from shared.reconciliation.allocation import Offered, Wanted, allocate
-from shared.reconciliation.bodies import body, step
+from shared.reconciliation.bodies import DIGITS, body, sayable, step
 from shared.reconciliation.chains import Chain, chains
 from shared.reconciliation.inputs import ClientInputs, InvoiceLineFacts, ScopeTotal
 from shared.reconciliation.rating import apply_commitment, due, fraction, parts, version_at
@@ -201,6 +201,9 @@ def _judge(inputs: ClientInputs, one: Commitment, answer: _Answer, invoiced: boo
         assert one.waiting is not None
         line = _line(one, answer, LineState.PENDING, by=one.waiting.what)
         return LevelOutcome((), (line,), (one.waiting,))
+    if not sayable(one.amount, answer.amount, one.total):
+        line = _line(replace(one, amount=None), _Answer(), LineState.PENDING, by=DIGITS.what)
+        return LevelOutcome((), (line,), (DIGITS,))
     residual = answer.amount - one.amount
     tolerance = inputs.settings.tolerance("rounding", currency=one.chain.currency, lines=len(one.covered) + 1)
     if not residual:

@@ -15,7 +15,7 @@ from shared.events.discrepancies import Code, Direction, Reached, Side
 from shared.reconciliation import words
 from shared.reconciliation.bodies import Frame, body, step
 from shared.reconciliation.inputs import ClientInputs, DocumentFacts
-from shared.reconciliation.rules.client.base import LEVEL, LevelOutcome, frame_of
+from shared.reconciliation.rules.client.base import LEVEL, LevelOutcome, frame_of, readable
 from shared.reconciliation.rules.client.tax import printed
 from shared.reconciliation.verdict import Break, LineState, StatementLine
 
@@ -34,7 +34,7 @@ def rounding(inputs: ClientInputs) -> LevelOutcome:
     breaks, lines = [], []
     for document in sorted(inputs.documents, key=lambda one: (one.source, one.invoice)):
         tolerance = inputs.settings.tolerance("rounding", currency=document.currency, lines=len(document.lines) or 1)
-        for total in _totals(document):
+        for total in _totals(document) if readable(document) else ():
             difference = total.printed - total.right
             if not difference:
                 continue

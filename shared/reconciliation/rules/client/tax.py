@@ -14,7 +14,7 @@ from shared.reconciliation import words
 from shared.reconciliation.bodies import Frame, body, step
 from shared.reconciliation.inputs import ClientInputs, DocumentFacts
 from shared.reconciliation.rating.tax import TaxedLine, document_tax
-from shared.reconciliation.rules.client.base import LEVEL, LevelOutcome, frame_of
+from shared.reconciliation.rules.client.base import LEVEL, LevelOutcome, frame_of, readable
 from shared.reconciliation.verdict import Break, LineState, StatementLine
 
 _ZERO = Decimal(0)
@@ -30,7 +30,7 @@ def tax(inputs: ClientInputs) -> LevelOutcome:
     for document in sorted(inputs.documents, key=lambda one: (one.source, one.invoice)):
         stated = printed(document)
         rated = [line for line in document.lines if line.tax_pct is not None]
-        if stated is None or not rated:
+        if stated is None or not rated or not readable(document):
             continue
         right = min(enumerate(_readings(document)), key=lambda item: (abs(stated - item[1]), item[0]))[1]
         difference, frame = stated - right, frame_of(inputs)

@@ -126,7 +126,8 @@ class LabourCase:
         if answer.hours == 0 and answer.amount > 0 and line.amount:
             billed = hours(Fraction(line.hours) * Fraction(answer.amount) / Fraction(line.amount))
         elsewhere = self.elsewhere.get(line.key)
-        return max(line.hours - billed - (elsewhere.hours if elsewhere else ZERO), ZERO)
+        short = line.hours - billed - (elsewhere.hours if elsewhere else ZERO)
+        return max(min(short, line.hours), ZERO)  # hours credited beyond those billed were never worked
 
     def stale_before(self) -> date | None:
         as_of = self.frame["as_of"]

@@ -176,6 +176,17 @@ def test_one_verdict_with_the_rest_of_the_group() -> None:
     assert with_labour(seats, draw_labour(hours())) == seats
 
 
+def test_figures_beyond_a_record_wait() -> None:
+    endless = replace(entry("T-1", 5, "1"), minutes=D(10) ** 19)
+    verdict = drawn(endless, invoice=(billed("2"),))
+    assert (verdict.state, sides(verdict), verdict.lines) == (State.NOT_COMPARABLE, ["terms"], ())
+
+
+def test_hours_credited_and_never_billed() -> None:
+    verdict = drawn(invoice=(billed("-2", "-240.00", kind="credit_note"),))
+    assert (only_break(verdict).direction, only_break(verdict).amount) == ("client_owes_us", D("240.00"))
+
+
 quarters = st.integers(1, 20).map(lambda n: str(Decimal(n) / 4))
 
 

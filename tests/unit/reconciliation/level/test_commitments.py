@@ -167,6 +167,11 @@ def test_months_that_have_not_begun_or_were_never_loaded_are_not_spoken_of() -> 
     assert draw_client(replace(inputs, as_of=MONTH_OVER, opens=date(2026, 11, 1))) is None
 
 
+def test_figures_beyond_a_record_wait() -> None:
+    verdict = drawn(*USED, billed=(true_up("10000000000000000000"),))
+    assert (verdict.state, sides(verdict), verdict.lines[0].expected) == (State.NOT_COMPARABLE, ["terms"], None)
+
+
 def test_order_never_matters() -> None:
     second = commitment(minimum="50", scope=Scope(products=("backup",)))
     both = (commitment(), replace(second, line="8"))

@@ -127,6 +127,11 @@ def test_currencies_without_decimals_are_rounded_to_whole_units() -> None:
     assert drawn(document(*lines, currency="JPY", tax_total=D("385"))).breaks
 
 
+def test_figures_beyond_a_record_are_passed_by() -> None:
+    huge = document(line("1", "10000000000000000000"), tax_total=D(1), total=D(1))
+    assert draw_client(replace(_inputs(), documents=(huge,))) is None
+
+
 def test_order_never_matters() -> None:
     documents = [document(tax_total=D("20")), document(invoice="INV-2", total=D("1"), tax_total=D("11.48"))]
     one = drawn(*documents)

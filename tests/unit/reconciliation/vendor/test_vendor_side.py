@@ -261,6 +261,12 @@ def test_what_is_too_old_to_be_billed_is_lost() -> None:
     assert only(kept).standing == "owed"
 
 
+def test_figures_beyond_a_record_wait() -> None:
+    for line in (charge("1", "10000000000000000000"), charge("0.000000000000000001", "50")):
+        side = charged(line, used="50", billed="10")
+        assert ([one.side for one in side.waiting], side.breaks, side.totals) == (["terms"], (), ())
+
+
 def test_order_never_matters() -> None:
     lines = [charge("20", "55.00", line="1"), charge("30", "78.00", line="2"), charge(None, "4", line="3")]
     one = charged(*lines, used="48", billed="100")

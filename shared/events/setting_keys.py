@@ -148,8 +148,8 @@ _TOLERANCES = tuple(_tolerance(cls, kind) for cls in _CLASSES for kind in _MOST)
 SETTING_KEYS: dict[str, SettingKey] = {row.key: row for row in (*_ROWS, *_TOLERANCES)}
 """Key -> its row, of the keys that always exist; :func:`setting_key` knows those of one currency or unit too."""
 
-_UNIT = re.compile(r"[A-Za-z0-9%/_-][A-Za-z0-9%/_ -]{0,39}")
-"""A currency such as ``JPY`` or a unit such as ``GiB``."""
+_UNIT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_ -]{0,39}")
+"""A currency such as ``JPY`` or a unit such as ``GiB``: a key is a part of a web address."""
 
 
 def tolerance_key(key: str) -> SettingKey | None:

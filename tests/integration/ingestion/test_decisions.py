@@ -149,6 +149,15 @@ async def test_a_setting_is_changed_listed_and_given_its_default_again(ingestion
     ]  # fmt: skip
 
 
+async def test_a_tolerance_of_one_currency_or_unit_is_a_setting_of_its_own(ingestion: Ingestion) -> None:
+    key = "tolerance.quantity.absolute.GiB"
+    assert (await put(ingestion, key, {"value": "0.50"})).json()["data"]["value"] == "0.5"
+    assert (await setting(ingestion, key))["description"] == (
+        "Difference of quantity that is let pass, in units; for GiB only."
+    )
+    assert (await put(ingestion, "tolerance.speed.absolute.GiB", {"value": "1"})).status_code == 404
+
+
 async def test_a_secret_goes_to_the_vault_and_is_never_shown(ingestion: Ingestion) -> None:
     key, secret = "notification.webhook.secret", "whsec_" + base64.b64encode(b"canary-canary-canary-canary").decode()
     answer = await put(ingestion, key, {"secret": secret})

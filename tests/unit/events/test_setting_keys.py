@@ -121,7 +121,8 @@ def test_settings_do_not_depend_on_the_order_of_their_values() -> None:
 @pytest.mark.parametrize(
     "key",
     ["tolerance.speed.absolute", "tolerance.cost", "tolerance.cost.width", "tolerance.cost.absolute.", "tolerance.",
-     "tolerance.cost.absolute.a.b", "tolerance.cost.absolute. EUR", "tolerance.cost.absolute.GB/month", "margin", "notification.webhook.address"],
+     "tolerance.cost.absolute.a.b", "tolerance.cost.absolute. EUR", "margin",
+     "tolerance.cost.absolute.GB/month", "notification.webhook.address"],
 )  # fmt: skip
 def test_other_keys_are_no_settings(key: str) -> None:
     assert setting_key(key) is None

@@ -37,7 +37,7 @@ def _body(case: Case, difference: Decimal, amount: Decimal | None) -> Discrepanc
         Code.EXPIRED_AGREEMENT,
         Direction.CLIENT_OWES_US if not difference else direction_of(difference),
         amount=amount,
-        quantity=case.used.value,
+        quantity=max(case.used.value, Decimal(0)),
         why=f"{case.contract_ref} has ended; {used} used and {billed} billed from {since} on",
         tolerance=EXACT,
         difference=f"{billed} billed, {due} due by its last terms",

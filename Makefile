@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down status test test-long lint format schemas clean
+.PHONY: help setup demo up down status test test-long lint format schemas mutants clean
 
 help: ## List every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup ## Prove the invariants on a real PostgreSQL and a real Kafka (ARGS=
 test-long: setup ## The longer proofs
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
+mutants: setup ## Change the money engine in small ways and count what no test notices (ARGS="prices --again")
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
+
 lint: setup ## Format, style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,5 +48,5 @@ schemas: setup ## Write docs/events from the record types, docs/formats.md from 
 	@$(BIN)/plumbline rate --schema > docs/schemas/rate.json.new && mv docs/schemas/rate.json.new docs/schemas/rate.json
 
 clean: ## Remove what set-up and the tools made; var/ (your data) stays
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-mutants .mutants .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -170,13 +170,13 @@ def _due_of(kind: str, cell: Moved, dues: Dues) -> None:
             dues.add(cell.tenant, "tenant", [], cell.cause)
 
 
-_UNIT_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
+UNIT_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 
 
 def longest(line: Mapping[str, Any]) -> int:
     """Days of the longest billing period that a version of a contract line may have; 0: a month of the calendar's."""
     period = (line["terms"] or {}).get("period")
-    return 0 if period is None else _UNIT_DAYS[period.get("unit", "month")] * int(period.get("count", 1))
+    return 0 if period is None else UNIT_DAYS[period.get("unit", "month")] * int(period.get("count", 1))
 
 
 # --- documents ---------------------------------------------------------------------------------------------------

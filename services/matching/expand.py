@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from services.matching.cells import cell_of, longest
+from services.matching.cells import UNIT_DAYS, cell_of, longest
 from shared.kernel.periods import Period, local_date, month_of
 from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.facts import Cell
@@ -212,6 +212,12 @@ class _Far(NamedTuple):
 
     client: Client
     lines: tuple[LineVersion, ...]
+
+    @property
+    def longest(self) -> int:
+        """Days of their longest billing period."""
+        periods = (line.terms.period for line in self.lines if line.terms is not None)
+        return max((UNIT_DAYS[period.unit] * period.count for period in periods), default=0)
 
     def months(self, first: date, last: date, as_of: date | None) -> set[date]:
         """First days of the months that usage or work from ``first`` to ``last`` (both included) concerns, at most a
@@ -485,6 +491,9 @@ async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
         owners.setdefault(line, set()).add((client, product))
         far = longest({"terms": {"period": orjson.loads(period)}}) if period else 0
         longest_of[line] = max(longest_of.get(line, 0), far)
+    far = await step.far(
+        {pair for pairs in owners.values() for pair in pairs} | {(due.key[4], due.key[5]) for due in dues}
+    )
     existing: dict[str, list[Any]] = {}
     clients = {client for pairs in owners.values() for client, _ in pairs} | {due.key[4] for due in dues}
     for row in await step.fetch(_EXISTING, list(clients)):
@@ -492,9 +501,11 @@ async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
     for due in dues:
         line, first = due.key[:3], date.fromisoformat(due.key[3])
         said, held = due.key[6:] or ("0", "")
-        back = min(max(int(said), longest_of.get(line, 0)), (first - date.min).days)
-        since = first - timedelta(days=back)
+        back = max(int(said), longest_of.get(line, 0))
         for client, product in owners.get(line, set()) | {(due.key[4], due.key[5])}:
+            # What comes after a line that has ended is reckoned in its periods until another line begins.
+            others = far[client, product].longest if (client, product) in far else 0
+            since = first - timedelta(days=min(max(back, others), (first - date.min).days))
             later = {row["month"] for row in existing.get(client, ()) if row["month"] >= month_of(since).start}
             months = later.union(step.since(since))
             # A commitment over several lines is the level's, and takes invoice lines from whatever group they were in.

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from random import Random
 
 import pytest
 
 from services.matching.workers import Workers
+from shared.kernel.periods import Period
 from shared.reconciliation.inputs import GroupInputs
-from shared.reconciliation.spans import needed
+from shared.reconciliation.spans import homes, hull, needed
 from shared.reconciliation.verdict import State, Verdict
 from shared.reconciliation.world import World
 from shared.runtime.clock import SystemClock
@@ -40,13 +42,32 @@ async def test_after_every_few_records_the_tables_say_what_the_oracle_says(match
     assert await matching.replay(TENANT)
 
 
-def _everything(inputs: GroupInputs) -> Verdict:
-    """Says in a verdict all that it could rest on, but for the calendar's day and what feeds declare (whoever waits for
-    these is known by the verdict itself), and terms that begin after all of its periods."""
-    until = needed(inputs.lines, inputs.client, inputs.period)[-1].end
-    lines = tuple(line for line in inputs.lines if line.effective_from < until)
-    said = replace(inputs, as_of=None, feeds=(), feed_sources=(), unmapped=(), lines=lines)
-    digest = sha256(text_of(canonical_order(said)).encode()).hexdigest()
+def everything(inputs: GroupInputs) -> GroupInputs:
+    """All that a verdict could rest on, but for the calendar's day and what feeds declare (whoever waits for these is
+    known by the verdict itself), lines that are not this group's in any of its periods, and work of ended blocks."""
+    client, period = inputs.client, inputs.period
+    until = hull(needed(inputs.lines, client, period)).end
+    lines = [line for line in inputs.lines if line.effective_from < until]
+    ours = {(line.source, line.contract, line.line) for line in lines if line.terms is not None}
+    return canonical_order(
+        replace(
+            inputs,
+            as_of=None,
+            feeds=(),
+            feed_sources=(),
+            unmapped=(),
+            lines=tuple(line for line in lines if (line.source, line.contract, line.line) in ours),
+            entries=tuple(
+                one
+                for one in inputs.entries
+                if period in homes(inputs.lines, client, Period(one.worked_on, one.worked_on + timedelta(days=1)))
+            ),
+        )
+    )
+
+
+def _says_everything(inputs: GroupInputs) -> Verdict:
+    digest = sha256(text_of(everything(inputs)).encode()).hexdigest()
     return Verdict(State.MATCHED, explained_by=digest, currency="EUR")
 
 
@@ -55,7 +76,7 @@ async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
     matching: Matching, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("services.matching.compare", "shared.reconciliation.world"):
-        monkeypatch.setattr(f"{module}.draw_group", _everything)
+        monkeypatch.setattr(f"{module}.draw_group", _says_everything)
     book = RandomBook(Random(seed), 150)
     records = book.shuffled()
     while records:

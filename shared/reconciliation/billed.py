@@ -74,8 +74,8 @@ def answers(group: Group, found: Sequence[Demand], expected: Mapping[tuple[str, 
         pieces = _allocated(group, found, expected, pieces, result)
     for piece in pieces:
         result.left.setdefault(_product(group, piece), []).append(piece.charge)
-    for of in (result.charges, result.left):
-        of.update({key: _joined(charges) for key, charges in of.items()})
+    result.charges = {key: _joined(charges) for key, charges in result.charges.items()}
+    result.left = {product: _joined(charges) for product, charges in result.left.items()}
     return result
 
 

@@ -167,7 +167,7 @@ def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers
         shown = bool(group.used) or isinstance(demand.terms.price, FlatPrice)
         return replace(case, waiting=tuple(dict.fromkeys(troubles)), owes=shown, billed=None)
     case = _in_one_currency(case)
-    if _too_large(case):
+    if case.exchange is not None and _too_large(case):
         return _unsayable(case, (_DIGITS,))
     why = _incomparable(case, demand)
     if why is None:
@@ -343,8 +343,17 @@ def _no_invoice(inputs: GroupInputs) -> Waiting:
     return Waiting("invoice", f"no invoice of {words.month(inputs.period)} yet", until)
 
 
+def _small(*figures: Number | None) -> bool:
+    """Whether the product of any two of them is short enough."""
+    return all(one is None or -(10**9) < one < 10**9 for one in figures)
+
+
 def _too_large(case: Case) -> bool:
     expected, billed = case.expected, case.billed
+    if billed is not None and _small(expected.unit_price, expected.amount, case.used.value, billed.quantity):
+        lines = (one for charge in case.charges for one in (charge.line.quantity, charge.line.amount))
+        if _small(billed.amount, billed.unit_price, *lines):
+            return False
     price = abs(Fraction(expected.unit_price or 0))
     most = max(abs(Fraction(case.used.value)), abs(Fraction(billed.quantity)) if billed else 0)
     figures: list[Number | int] = [price, abs(expected.amount or _ZERO), most, price * most]

@@ -64,6 +64,8 @@ def entry_span(lines: Iterable[LineVersion], client: Client, period: Period) -> 
     """The days of which the time entries must be at hand: those of :func:`needed`, and as far back as a prepaid block
     of the lines reaches (which entry drew from it is decided by all of them together)."""
     versions = tuple(lines)
+    if not any(version.terms is not None and version.terms.labour is not None for version in versions):
+        return period
     whole = hull(needed(versions, client, period))
     starts = [
         block.start

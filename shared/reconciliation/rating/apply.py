@@ -4,7 +4,7 @@ discount, cap, commit."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from heapq import nsmallest
@@ -125,18 +125,39 @@ class _Line:
     steps: list[Arithmetic]
     by_segment: bool
     discounts: Decimal = ZERO
+    lefts: dict[int, Number] = field(default_factory=dict)
+    """What is left of it in each piece of the part, where a discount or a commitment asked."""
 
     @property
     def left(self) -> Decimal:
         return self.amount - self.discounts
 
     def within(self, pieces: frozenset[int]) -> Number:
-        """The share of the line that lies in some of the part's pieces."""
+        """The share of what is left of the line that lies in some of the part's pieces."""
         if all(entry.piece.number in pieces for entry in self.entries):
-            return Decimal(1)
-        inside = [entry for entry in self.entries if entry.piece.number in pieces]
+            return _ONE
+        self._spread()
+        inside: Number = ZERO
+        for number in pieces & self.lefts.keys():
+            inside = plus(inside, self.lefts[number])
+        return share(inside, 1, self.left) if inside and self.left else ZERO
+
+    def take(self, taken: Decimal, pieces: frozenset[int]) -> None:
+        """A discount on what lies in some of the pieces: the next one finds as much less there, and nowhere else."""
+        inside = times(self.left, self.within(pieces))
+        if inside:
+            for number in pieces & self.lefts.keys():
+                self.lefts[number] = minus(self.lefts[number], share(times(self.lefts[number], taken), 1, inside))
+        self.discounts += taken
+
+    def _spread(self) -> None:
+        """What each piece holds of the line: what it added, until a discount takes from some pieces alone."""
         total = summed(self.entries)
-        return share(summed(inside), 1, total) if inside and total else ZERO
+        if self.lefts or not total:
+            return
+        for number in {entry.piece.number for entry in self.entries}:
+            added = summed([entry for entry in self.entries if entry.piece.number == number])
+            self.lefts[number] = share(times(self.left, added), 1, total)
 
     def component(self, part: Part, sources: tuple[Source, ...], records: int) -> Component:
         charge = self.entries[0].charge
@@ -250,7 +271,7 @@ def _take_share(
                 f"{amount_text(line.left, currency)}{part} x {quantity(by.value)} % = {amount_text(taken, currency)}"
             )
             line.steps.append(Arithmetic(by.name, formula, taken, text.rounding(step)))
-        line.discounts += taken
+        line.take(taken, numbers)
 
 
 def _take_amount(
@@ -273,7 +294,7 @@ def _take_amount(
             if taken != by.value:
                 formula += f", {amount_text(taken, currency)} of it on {amount_text(left, currency)}"
             line.steps.append(Arithmetic(by.name, formula, taken, text.rounding(step)))
-        line.discounts += taken
+        line.take(taken, numbers)
 
 
 def _agreed(

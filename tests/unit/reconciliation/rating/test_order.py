@@ -154,6 +154,18 @@ def test_a_discount_that_starts_inside_a_period(of: Any, measured: Any, discount
     assert line.discounts == whole - D(discounts)
 
 
+def test_a_discount_finds_only_what_the_former_left_on_its_own_days() -> None:
+    in_turn = [{"pct": "10", "effective_to": "2025-06-16"}, {"pct": "20", "effective_from": "2025-06-16"}]
+    (line,) = due(service(flat("100", discounts=in_turn)), None, JUNE, True)
+    assert line.discounts == D("15.00")  # 10 % of 50.00 and 20 % of 50.00
+    raised = versions(("1-1", flat("100", discount_pct="10")), ("6-16", flat("100", discount_pct="20")))
+    assert total(due(raised, None, JUNE, True)) == D("85.00")
+    both = [{"pct": "10", "effective_to": "2025-06-16"}, {"pct": "50"}, {"pct": "20", "effective_from": "2025-06-16"}]
+    assert total(due(service(flat("100", discounts=both)), None, JUNE, True)) == D("42.50")  # 22.50 + 20.00
+    used_in_turn = used(("6-5", "30"), ("6-20", "70"))
+    assert total(due(service(unit("1", discounts=in_turn)), used_in_turn, JUNE, True)) == D("83.00")
+
+
 def test_one_discount_over_two_versions_is_given_once() -> None:
     of = versions(("1-1", flat("30", discount_amount="5")), ("6-11", flat("60", discount_amount="5")))
     found = due(of, None, JUNE, True)

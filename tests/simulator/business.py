@@ -230,6 +230,8 @@ class Service:
     """(quantity, cost of one) on the vendor's bill, where they are not what was used at the agreed cost."""
     category: str = ""
     """Of the vendor's charge."""
+    uncharged: bool = False
+    """The vendor's bill does not mention it."""
     work: list[Work] = field(default_factory=list)
 
     def measured(self, days: dict[date, Decimal]) -> Decimal:

@@ -62,8 +62,9 @@ async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
         await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
     await driver.upload("invoices", msp.invoice_rows(), source=PSA)
     await driver.settled()
-    await driver.upload("time-entries", msp.time_rows(), source=PSA)
     await driver.upload("contracts", msp.contract_rows(), source=PSA)
+    await driver.settled()
+    await driver.upload("time-entries", msp.time_rows(), source=PSA)
     await driver.settled()
 
 
@@ -81,7 +82,8 @@ async def _stream(driver: Driver, msp: Msp) -> None:
                     yield event
 
             await driver.stream(source, counted(), batch=20, per_second=PACE_PER_S)
-            await driver.send(source, msp.broken_usage(source), f"{source}/broken")
+            if source in SOURCES:
+                await driver.send(source, msp.broken_usage(source), f"{source}/broken")
 
         await asyncio.gather(*(one(source) for source in msp.sources))
 
@@ -125,7 +127,8 @@ def alerted(receiver: Receiver) -> list[Finding]:
     findings = []
     for arrival in receiver.arrivals.values():
         data = arrival.payload["data"]
-        findings.append(of_body({**data, "client": (data.get("client") or {}).get("id")}))
+        client = (data.get("client") or {}).get("id")
+        findings.append(of_body({**data, "client": client, "vendor_source": data.get("source")}))
     return findings
 
 

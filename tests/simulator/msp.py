@@ -255,7 +255,7 @@ class Msp:
 
     def _charges(self, client: Client, source: str) -> Iterator[tuple[str, str, Decimal, Decimal, str]]:
         for service in client.services:
-            if service.product.source == source and service.closed:
+            if service.product.source == source and service.closed and not service.uncharged:
                 quantity, cost = service.charged or (service.measured(service.closed), service.product.cost)
                 yield client.account(source), service.product.sku, quantity, cost, service.category
         for extra_source, account, sku in client.extra.values():

@@ -40,6 +40,28 @@ _STEPS = {
     "confirm_mapping": "confirm the mapping",
     "dispute_vendor_bill": "dispute with the vendor",
     "check_vendor_bill": "check the vendor's bill",
+    "check_licences": "compare the licences bought with those assigned",
+    "reprice": "reprice at the next renewal",
+    "approve_time": "approve and invoice the time, or write it off",
+    "bill_overage": "bill the overage, or write it off",
+    "approve_or_bill": "approve it, or bill it separately",
+    "repair_feed": "repair the feed; what depends on it waits",
+    "correct_document": "correct the document",
+}
+_BY_CODE = {
+    Code.UNMAPPED_CLIENT: "confirm_mapping",
+    Code.UNMAPPED_PRODUCT: "confirm_mapping",
+    Code.UNBILLED_CLIENT: "issue_invoice",
+    Code.ASSIGNED_NE_PURCHASED: "check_licences",
+    Code.MARGIN_FLOOR: "reprice",
+    Code.STALE_TIME: "approve_time",
+    Code.OVER_CAP: "bill_overage",
+    Code.BLOCK_OVERDRAWN: "bill_overage",
+    Code.OUT_OF_SCOPE: "approve_or_bill",
+    Code.STALE_FEED: "repair_feed",
+    Code.TAX: "correct_document",
+    Code.ROUNDING: "correct_document",
+    Code.CURRENCY: "correct_document",
 }
 _AFTER_BILLING = {
     Direction.CLIENT_OWES_US: "propose_back_bill",
@@ -78,6 +100,8 @@ def payload(
         "expected": _side(body, body.expected),
         "billed": _side(body, body.billed),
         "reached": body.reached.value,
+        "standing": body.standing and body.standing.value,
+        "remedy": body.remedy,
         "why": body.why,
         "contract_ref": body.contract_ref,
         "candidates": [_candidate(candidate) for candidate in body.candidates],
@@ -143,10 +167,8 @@ def _next(body: DiscrepancyBody) -> dict[str, str]:
 
 def _action(body: DiscrepancyBody) -> str:
     """What a person does about it: before it is billed the cause can be mended, afterwards only made good."""
-    if body.code in (Code.UNMAPPED_CLIENT, Code.UNMAPPED_PRODUCT):
-        return "confirm_mapping"
-    if body.code is Code.UNBILLED_CLIENT:
-        return "issue_invoice"
+    if body.code in _BY_CODE:
+        return _BY_CODE[body.code]
     return "correct_agreement" if body.reached is Reached.NOWHERE else _AFTER_BILLING[body.direction]
 
 

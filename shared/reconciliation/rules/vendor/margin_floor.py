@@ -31,7 +31,11 @@ def margin_floor(case: VendorCase, disputed: Decimal) -> VendorOutcome:
     floor = case.floor_pct or ZERO
     needed = Fraction(cost) + Fraction(revenue) * Fraction(floor) / 100
     short = money(needed - Fraction(revenue), currency)
-    return VendorOutcome((_break(case, revenue, cost, floor, short, disputed),)) if short > 0 else VendorOutcome()
+    if short <= 0:
+        return VendorOutcome()
+    if case.gaps and case.used:
+        return VendorOutcome(waiting=case.gaps)  # usage that is still to come is billed too
+    return VendorOutcome((_break(case, revenue, cost, floor, short, disputed),))
 
 
 def _break(

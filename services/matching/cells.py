@@ -194,14 +194,15 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], 
 ON CONFLICT (tenant, source, invoice, version) DO UPDATE SET
   client = excluded.client, period_from = excluded.period_from, period_to = excluded.period_to,
   corrects = excluded.corrects, lines = excluded.lines, digest = excluded.digest"""
-# The digest of the lines is looked at only where the count is right (shared.events.invoices.lines_digest).
+# The lines are looked at only where the count is right: each is there once, whatever it says, and the header's digest
+# (shared.events.invoices.lines_digest) is theirs.
 _CHECK = """
 UPDATE matching.document d SET complete = CASE
     WHEN d.lines IS DISTINCT FROM d.have THEN false
-    WHEN d.digest IS NULL THEN true
-    ELSE d.digest = (
-      SELECT encode(sha256(convert_to(coalesce(string_agg(c.digest, E'\\n' ORDER BY c.digest), ''), 'UTF8')), 'hex')
-        FROM (SELECT (l.value ->> 'digest') COLLATE "C" AS digest FROM matching.cell l
+    ELSE (
+      SELECT count(DISTINCT c.line) = d.have AND coalesce(d.digest
+           = encode(sha256(convert_to(coalesce(string_agg(c.digest, E'\\n' ORDER BY c.digest), ''), 'UTF8')), 'hex'), true)
+        FROM (SELECT l.key[4] AS line, (l.value ->> 'digest') COLLATE "C" AS digest FROM matching.cell l
                WHERE l.kind = 'invoice_line' AND l.tenant = d.tenant AND l.key[1] = d.source AND l.key[2] = d.invoice
                  AND l.key[3] = d.version::text) c)
     END

@@ -538,7 +538,8 @@ def _version(cell: Cell) -> int:
 
 def _complete(header: Cell, lines: list[Cell]) -> bool:
     value = header.value or {}
-    if len(lines) != value["lines"]:
+    # Two contents of one line, and a third that is missing, are not all its lines.
+    if len(lines) != value["lines"] or len({line.key[3] for line in lines}) != len(lines):
         return False
     stated = value["lines_digest"]
     return stated is None or stated == lines_digest((line.value or {})["digest"] for line in lines)
@@ -575,6 +576,8 @@ def _incomplete(header: Cell, lines: int, *, first: bool) -> Incomplete:
     what = f"{value['invoice']}: {lines} of {value['lines']} lines"
     if lines > value["lines"]:
         what = f"{value['invoice']}: {lines} different lines, and its header counts {value['lines']}"
+    elif lines == value["lines"] and value["lines_digest"] is None:
+        what = f"{value['invoice']}: of its {lines} lines one is there with two contents"
     elif lines == value["lines"]:
         what = f"{value['invoice']}: its {lines} lines are not those that its digest names"
     return Incomplete(value["client"], _period(value), what, value["kind"], first)

@@ -61,7 +61,7 @@ def _charges(case: Case) -> list[_Charge]:
         charges = [
             _Charge(
                 case.billed.amount if case.billed and line is case.lines[0] else ZERO,
-                ("agreement", line.source, line.contract, line.line, *case.stream),
+                ("agreement", line.source, line.contract, line.line, *case.stream[4:]),
                 line.recurring.quantity if line.recurring else ZERO,
                 line.recurring.unit_price if line.recurring else ZERO,
                 f"{line.ref}, recurring",

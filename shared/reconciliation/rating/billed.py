@@ -93,11 +93,18 @@ def rate_original(
 def difference(now: Iterable[Component], billed: Iterable[Component], currency: str) -> tuple[Component, ...]:
     """``now`` less ``billed``, matched by component and unit price: differences in the order of ``now``, then the
     reversals of what is no longer due, each naming (``corrects``) the line that it reverses."""
-    lines = []
+    lines: list[Component] = []
     left = _summed(billed)
-    for key, component in _summed(now).items():
+    same: dict[_Key, list[Component]] = {}
+    for component in now:
+        same.setdefault(_key(component), []).append(component)
+    for key, components in same.items():
         old = left.pop(key, None)
-        lines.append(component if old is None else _explained(_minus(component, old), component, old, currency))
+        if old is None:
+            lines.extend(components)  # lines by segment stay as they are
+        else:
+            component = _summed(components)[key]
+            lines.append(_explained(_minus(component, old), component, old, currency))
     lines.extend(_reversal(left[key], currency) for key in sorted(left, key=_order))
     return tuple(line for line in lines if line.amount or line.discounts or line.charges)
 
@@ -131,7 +138,7 @@ def _plus(one: Component, other: Component) -> Component:
         start=min(one.start, other.start),
         end=max(one.end, other.end),
         booked=max(filter(None, (one.booked, other.booked)), default=None),
-        steps=one.steps or other.steps,
+        steps=(*one.steps, *other.steps),
     )
 
 

@@ -193,3 +193,17 @@ def test_a_commitment_matches_whatever_its_invoice_calls_its_price() -> None:
         for line in rate(of, counter("30"), JUNE, True, ())
     )
     assert rate(of, counter("30"), JUNE, True, billed) == ()
+
+
+def test_lines_by_segment_stay_apart_until_one_of_their_price_was_billed() -> None:
+    of = service(unit("30", lines="segment"))
+    held = seats(("6-1", "3"), ("6-11", "5"))
+    lines = rate(of, held, JUNE, True, ())
+    assert lines == due(of, held, JUNE, True)
+    assert [line.total for line in lines] == [D("30.00"), D("100.00")]
+    (rest,) = rate(of, held, JUNE, True, booked(lines[:1], "A"))
+    assert (rest.quantity, rest.total) == (5, D("100.00"))
+    assert [step.formula for step in rest.steps if step.label == "usage"] == [
+        "3 x 30.00 x 10/30 = 30.00",
+        "5 x 30.00 x 20/30 = 100.00",
+    ]

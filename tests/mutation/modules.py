@@ -12,7 +12,12 @@ RATING = (f"{UNIT}/rating", f"{UNIT}/rating_corrections")
 LABOUR = (f"{UNIT}/rating_labour",)
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "shared/kernel/money.py": ("tests/unit/kernel/test_money.py", f"{UNIT}/rating_tax", f"{UNIT}/rating_microsoft"),
+    "shared/kernel/money.py": (
+        "tests/unit/kernel/test_money.py",
+        "tests/unit/kernel/test_money_guard.py",
+        f"{UNIT}/rating_tax",
+        f"{UNIT}/rating_microsoft",
+    ),
     "shared/reconciliation/rating/numbers.py": RATING,
     "shared/reconciliation/rating/grid.py": RATING,
     "shared/reconciliation/rating/fraction.py": RATING,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.mutation.modules import MODULES, WORDING
+from tests.mutation.undecorate import PROPERTY, undecorate
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".mutants"
@@ -29,6 +30,7 @@ VENV = ROOT / ".venv-mutants"
 LOCK = ROOT / "requirements-mutants.lock"
 REASONS = ROOT / "tests" / "mutants.toml"
 
+SKIPPED = shutil.ignore_patterns("__pycache__")
 KILLED = (1, 3)
 TYPES = 37
 TIMEOUTS = (24, -24, 36, 152, 255)
@@ -108,10 +110,7 @@ def mutate(module: str, asked: argparse.Namespace) -> Figures | None:
     stage = WORK / module.removesuffix(".py").replace("/", ".")
     if not asked.again:
         shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True, exist_ok=True)
-    for name in ("shared", "tests", "pyproject.toml"):
-        if not (stage / name).exists():
-            (stage / name).symlink_to(ROOT / name)
+    copy(stage, module)
     (stage / "setup.cfg").write_text(settings(module))
     ask_again(stage, module)
     print(f"{module}", flush=True)
@@ -123,6 +122,26 @@ def mutate(module: str, asked: argparse.Namespace) -> Figures | None:
         check=False,
     )
     return None if run.returncode else figures(stage, module, time.monotonic() - began)
+
+
+def copy(stage: Path, module: str) -> None:
+    """What mutmut works on: another's edit during a run changes nothing. Of files that are there only news are copied,
+    by which mutmut knows what it need not do again."""
+
+    def refresh_others(source: str, target: str) -> None:
+        if Path(source) != ROOT / module:
+            refresh(source, target)
+
+    for name in ("shared", "tests"):
+        shutil.copytree(ROOT / name, stage / name, dirs_exist_ok=True, copy_function=refresh_others, ignore=SKIPPED)
+    shutil.copy2(ROOT / "pyproject.toml", stage)
+    refresh(ROOT / module, stage / module, undecorate((ROOT / module).read_text()))
+
+
+def refresh(source: Path | str, target: Path | str, text: str | None = None) -> None:
+    wanted = Path(source).read_bytes() if text is None else text.encode()
+    if not Path(target).exists() or Path(target).read_bytes() != wanted:
+        Path(target).write_bytes(wanted)
 
 
 def settings(module: str) -> str:
@@ -180,6 +199,7 @@ def described(stage: Path, module: str, keys: list[str]) -> Iterator[Mutant]:
         change = list(difflib.ndiff(body(f"{function}__mutmut_orig"), body(copy)))
         where = module.removeprefix("shared/").removesuffix(".py").replace("/", ".")
         named = ".".join(part for part in function.removeprefix("x").replace("ǁ", ".").split(".") if part)
+        named = named.removesuffix(PROPERTY)
         yield Mutant(
             f"{where}.{named.removeprefix('_') if 'ǁ' not in function else named}",
             "\n".join(line[2:] for line in change if line.startswith("- ")),
@@ -219,10 +239,20 @@ def show(run: Figures, reasons: Reasons) -> None:
         f"{len(open_ones)} of them without a reason; {run.seconds:.0f} s"
     )
     for mutant in open_ones:
-        print(f"  survives: {mutant.place}")
-        for sign, text in (("-", mutant.was), ("+", mutant.becomes)):
-            print("\n".join(f"    {sign} {line}" for line in text.splitlines()))
+        print(entry(mutant))
     sys.stdout.flush()
+
+
+def entry(mutant: Mutant) -> str:
+    """As it would stand in ``tests/mutants.toml``, but for its reason."""
+    return "\n".join(
+        ["[[mutant]]", f"in = {literal(mutant.place)}", f"was = {literal(mutant.was)}"]
+        + [f"becomes = {literal(mutant.becomes)}", 'why = ""', ""]
+    )
+
+
+def literal(text: str) -> str:
+    return f"'''{text}'''" if "\n" in text or "'" in text else f"'{text}'"
 
 
 def total(done: list[Figures], reasons: Reasons) -> int:

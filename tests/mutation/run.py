@@ -245,10 +245,8 @@ def show(run: Figures, reasons: Reasons) -> None:
 
 def entry(mutant: Mutant) -> str:
     """As it would stand in ``tests/mutants.toml``, but for its reason."""
-    return "\n".join(
-        ["[[mutant]]", f"in = {literal(mutant.place)}", f"was = {literal(mutant.was)}"]
-        + [f"becomes = {literal(mutant.becomes)}", 'why = ""', ""]
-    )
+    fields = {"in": mutant.place, "was": mutant.was, "becomes": mutant.becomes, "why": ""}
+    return "[[mutant]]\n" + "".join(f"{name} = {literal(text)}\n" for name, text in fields.items())
 
 
 def literal(text: str) -> str:

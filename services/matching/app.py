@@ -70,6 +70,8 @@ async def running(app: FastAPI, settings: MatchingSettings, clock: Clock) -> Asy
         app.state.pool, app.state.messaging, app.state.workers = pool, messaging, workers
         app.state.access, app.state.documents = Access(pool, secrets, clock), Documents(master)
         app.state.statements = Statements(keyed, Documents(master), clock, messaging.waker("statements"))
+        daily = asyncio.create_task(app.state.statements.keep_daily(), name="daily")
+        stack.callback(daily.cancel)
         app.state.preview = Preview(keyed, clock)
         yield
 

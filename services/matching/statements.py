@@ -14,11 +14,14 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import asyncpg
 import orjson
+import structlog
 
 from services.matching.compare import Comparer
 from services.matching.expand import Key
 from services.matching.inputs import Snapshot
+from services.matching.resolver import DEFECTS
 from services.matching.store import SOURCE, Before, Drawn, draw_level
 from shared.eventlog.model import Verdict as Outcome
 from shared.eventlog.postgres import append_in
@@ -41,7 +44,13 @@ from shared.reconciliation.verdict import Verdict
 from shared.runtime.clock import Clock
 from shared.vault.documents import Documents
 
+_log = structlog.get_logger(__name__)
+
 MEDIA_TYPE = "application/json"
+ACTOR = "service:matching"
+DAILY_EVERY_S = 30.0
+"""Between two looks for statements of an earlier day."""
+DAILY_AT_ONCE = 20
 _TRIES = 5
 _WAIT_S, _WAITS = 0.05, 100
 """How long a client's month may stay due before it is said to be: five seconds."""
@@ -71,6 +80,8 @@ class Whole:
     statement: Statement
     verdicts: Mapping[str, Verdict | None]
     """By item."""
+    marks: str
+    """What the digests of its groups come to in the tables, by which a change is seen without drawing."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,10 @@ SELECT EXISTS (SELECT FROM matching.due d WHERE d.tenant = $1)
 _ITEMS = """
 SELECT k.level, k.item FROM matching.compare_key k
  WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = $2 AND k.month = $3"""
+_MARKS = """
+SELECT coalesce(md5(string_agg(d.item || '/' || d.digest, ' ' ORDER BY d.item COLLATE "C")), '')
+  FROM matching.drawn d
+ WHERE d.tenant = $1 AND d.level IN ('product', 'client') AND d.owner = $2 AND d.month = $3"""
 _NO_CAUSE = canonical({"record": "", "recorded_at": "", "type": ""}).decode()
 
 
@@ -132,7 +147,8 @@ async def _draw_all(connection: Any, tenant: str, client: str, month: date) -> W
         raise Busy(f"{client}, {month_of(month)}: too many records could not be read")
     draw_level(drawn, Before())
     verdicts = {key.item: verdict for key, verdict in drawn.verdicts.items()}
-    return Whole(drawn.snapshot, statement(client, month_of(month), verdicts), verdicts)
+    marks = await connection.fetchval(_MARKS, tenant, client, month)
+    return Whole(drawn.snapshot, statement(client, month_of(month), verdicts), verdicts, marks)
 
 
 # --- what becomes a record -------------------------------------------------------------------------------------------
@@ -284,6 +300,25 @@ ON CONFLICT (tenant, month, owner) DO UPDATE SET
   record = excluded.record, drawn = excluded.drawn, digest = excluded.digest, closed_at = excluded.closed_at"""
 
 
+_KEEP_RECORDED = """
+INSERT INTO matching.recorded (tenant, owner, month, as_of, marks) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant, owner, month) DO UPDATE SET as_of = excluded.as_of, marks = excluded.marks"""
+# Of every tenant some that were recorded on an earlier day, and what their groups come to now.
+_OF_YESTERDAY = """
+SELECT r.tenant, r.owner, r.month, k.as_of, r.marks, (
+  SELECT coalesce(md5(string_agg(d.item || '/' || d.digest, ' ' ORDER BY d.item COLLATE "C")), '')
+    FROM matching.drawn d
+   WHERE d.tenant = r.tenant AND d.level IN ('product', 'client') AND d.owner = r.owner AND d.month = r.month) AS now
+  FROM matching.calendar k
+ CROSS JOIN LATERAL (
+   SELECT * FROM matching.recorded o WHERE o.tenant = k.tenant AND o.as_of < k.as_of ORDER BY o.as_of LIMIT $1) r
+ LIMIT $1"""
+_STILL = """
+UPDATE matching.recorded r SET as_of = u.as_of
+  FROM unnest($1::text[], $2::text[], $3::date[], $4::date[]) AS u(tenant, owner, month, as_of)
+ WHERE (r.tenant, r.owner, r.month) = (u.tenant, u.owner, u.month) AND r.as_of < u.as_of"""
+
+
 class _Moved(Exception):
     """Somebody else has written to the stream meanwhile; nothing of ours was."""
 
@@ -307,6 +342,7 @@ class Statements:
 
         async def attempt(a: Any, whole: Whole, stream: _Stream) -> Recorded:
             last, digest = stream.last("statement.drawn.v1"), whole.statement.digest
+            await _keep_recorded(a, tenant, whole)
             if last is not None and last["data"]["body"]["digest"] == digest:
                 return Recorded("unchanged", last["id"], digest, whole.statement)
             draft, record = await self._drawn(a, tenant, whole, stream, actor, why)
@@ -328,11 +364,41 @@ class Statements:
             now, digest = self._clock.now(), whole.statement.digest
             decided = decide_close(command, whole, stream.id, stream.version, now)
             drawn, record = await self._drawn(a, command.tenant, whole, stream, command.actor, "closed")
+            await _keep_recorded(a, command.tenant, whole)
             await _keep_closing(a, command, decided, (decision_id(command.id, 1), record, digest, now))
             await _append(a, [drawn, *(draft for draft, _ in decided)], whole)
             return Recorded("stored", decision_id(command.id, 1), digest, whole.statement, len(decided) - 1)
 
         return await self._carry_out(command.tenant, command.client, command.month, attempt)
+
+    async def daily(self, at_most: int = DAILY_AT_ONCE) -> int:
+        """Record again what was recorded on an earlier day and has moved since; how many statements were looked at."""
+        rows = await self._pool.fetch(_OF_YESTERDAY, at_most)
+        done = []
+        for tenant, owner, month, as_of, marks, now in rows:
+            if marks != now:
+                try:
+                    await self.draw(tenant, owner, month, ACTOR, "daily")
+                    continue
+                except DEFECTS as error:
+                    _log.exception("statement cannot be drawn", client=owner, month=str(month), error=repr(error))
+                except (Busy, Contended) as error:
+                    _log.info("statement of the day is left out", reason=repr(error))
+            # One that cannot be drawn keeps nobody else waiting: it is looked at again on the next day.
+            done.append((tenant, owner, month, as_of))
+        if done:
+            await self._pool.execute(_STILL, *zip(*done, strict=True))
+        return len(rows)
+
+    async def keep_daily(self) -> None:
+        """:meth:`daily` for ever; a database that is away is asked again at the next turn."""
+        while True:
+            try:
+                looked_at = await self.daily()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("statements of the day wait", reason=repr(error))
+                looked_at = 0
+            await self._clock.sleep(0 if looked_at else DAILY_EVERY_S)
 
     async def _carry_out(
         self,
@@ -397,6 +463,14 @@ async def _append(a: Any, drafts: list[Draft], whole: Whole) -> None:
     outcomes = await append_in(a, drafts, whole.snapshot.floor)
     if any(outcome.verdict is not Outcome.STORED for outcome in outcomes):
         raise _Moved
+
+
+async def _keep_recorded(a: Any, tenant: str, whole: Whole) -> None:
+    """That it was recorded, and of which day. Before the first day of a calendar there is none."""
+    if whole.snapshot.as_of is not None:
+        one = whole.statement
+        row = (tenant, one.client, one.period.start, whole.snapshot.as_of, whole.marks)
+        await a.execute(_KEEP_RECORDED, *row)
 
 
 async def _keep_closing(

@@ -223,3 +223,43 @@ async def test_what_is_still_due_is_not_drawn(matching: Matching, monkeypatch: p
         while await step():
             pass
     assert (await statements(matching).draw(TENANT, "northwind", OCTOBER_FIRST, "key:test")).outcome == "stored"
+
+
+async def test_what_was_recorded_and_has_moved_is_recorded_once_a_day(matching: Matching) -> None:
+    diary, door = await settled(agreed(), matching), statements(matching)
+    assert await door.daily() == 0
+    await door.draw(TENANT, "northwind", OCTOBER_FIRST, "key:test")
+    diary.book.usage("54", OCTOBER + timedelta(hours=1))
+    await diary.tell()
+    assert await door.daily() == 0  # the day is the same
+    diary.book.tick("2026-10-21")
+    await diary.tell()
+    assert (await door.daily(), await door.daily()) == (1, 0)
+    records = await matching.records("statements")
+    assert [record["data"].get("why", "asked") for record in records] == ["asked", "daily"]
+    assert records[1]["actor"] == "service:matching"
+    diary.book.tick("2026-10-22")
+    await diary.tell()
+    assert (await door.daily(), await door.daily()) == (1, 0)  # nothing has moved
+    assert len(await matching.records("statements")) == 2
+
+
+async def test_a_statement_that_cannot_be_drawn_keeps_no_other_waiting(
+    matching: Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary, door = await settled(agreed(), matching), statements(matching)
+    await door.draw(TENANT, "northwind", OCTOBER_FIRST, "key:test")
+    diary.book.usage("54", OCTOBER + timedelta(hours=1))
+    diary.book.tick("2026-10-21")
+    await diary.tell()
+
+    async def broken(*_: object) -> None:
+        raise ArithmeticError("a defect")
+
+    monkeypatch.setattr(services.matching.statements, "_draw_all", broken)
+    assert (await door.daily(), await door.daily()) == (1, 0)
+    monkeypatch.undo()
+    diary.book.tick("2026-10-22")
+    await diary.tell()
+    assert (await door.daily(), await door.daily()) == (1, 0)
+    assert len(await matching.records("statements")) == 2

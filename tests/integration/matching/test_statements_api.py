@@ -37,6 +37,7 @@ class Client:
     """Requests on behalf of a tenant."""
 
     http: httpx.AsyncClient
+    app: FastAPI
     tenant: str = TENANT
 
     async def get(self, path: str, **params: Any) -> Any:
@@ -68,7 +69,7 @@ async def client(database: Database, matching: Matching) -> AsyncIterator[Client
 
     app.dependency_overrides[operator] = who
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://matching") as http:
-        yield Client(http)
+        yield Client(http, app)
     await app.state.pool.close()
 
 
@@ -129,7 +130,7 @@ async def test_a_statement_has_its_lines_by_page_state_and_product(matching: Mat
         ({"state": "explained"}, []),
     ):
         assert [line["group"] for line in (await client.get(MONTH, **filters))["data"]] == groups
-    other = Client(client.http, "other-msp")
+    other = Client(client.http, client.app, "other-msp")
     assert (await other.get(MONTH))["meta"]["statement"]["counts"]["lines"] == 0
     assert (await other.get("/v1/statements", period="2026-10"))["data"] == []
 
@@ -178,7 +179,7 @@ async def test_close_then_late_usage_is_a_difference_and_a_row_of_the_ledger(
     ]
     assert late["state"] == "open"
     assert (await client.get("/v1/restatements", period="2026-09"))["data"] == []
-    assert (await Client(client.http, "other-msp").get("/v1/restatements"))["data"] == []
+    assert (await Client(client.http, client.app, "other-msp").get("/v1/restatements"))["data"] == []
 
 
 async def test_what_was_drawn_is_what_a_difference_is_taken_against(matching: Matching, client: Client) -> None:
@@ -250,7 +251,7 @@ async def test_a_preview_says_in_a_sentence_what_a_mapping_would_do(matching: Ma
     assert told["sums"] == [
         {"direction": "client_owes_us", "currency": "EUR", "opened": "64", "cleared": "0", "periods": 8}
     ]
-    nobody = await Client(client.http, "other-msp").post("/v1/mappings/preview", wanted)
+    nobody = await Client(client.http, client.app, "other-msp").post("/v1/mappings/preview", wanted)
     assert nobody["data"]["sentence"].endswith("changes nothing that was compared.")
     for wrong in (
         wanted | {"targets": []},
@@ -259,6 +260,15 @@ async def test_a_preview_says_in_a_sentence_what_a_mapping_would_do(matching: Ma
         wanted | {"targets": [{"id": "a", "share": "0.8"}, {"id": "b", "share": "0.8"}]},
     ):
         assert (await client.post("/v1/mappings/preview", wrong))[0] == 422
+
+
+async def test_a_route_is_handed_doors_and_no_pool_of_the_role_that_sees_all(
+    client: Client, matching: Matching
+) -> None:
+    for door in (client.app.state.statements, client.app.state.preview):
+        public = [getattr(door, name) for name in dir(door) if not name.startswith("_")]
+        assert not any(one in (matching.keyed, matching.pool) for one in public)
+    assert client.app.state.pool is not matching.keyed
 
 
 @pytest.mark.parametrize(

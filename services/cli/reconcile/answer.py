@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 from services.cli.reconcile.sheets import TENANT, Rejected
 from shared.events.discrepancies import Direction, DiscrepancyBody, Standing
 from shared.kernel.periods import Period
-from shared.reconciliation.inputs import Unmapped
 from shared.reconciliation.statement import (
     Counts,
     GroupLines,
@@ -24,7 +23,7 @@ from shared.reconciliation.statement import (
     statement,
 )
 from shared.reconciliation.verdict import LineState, StatementLine, Verdict
-from shared.reconciliation.world import Group, World
+from shared.reconciliation.world import Group, Verdicts, World
 
 ZERO = Decimal(0)
 
@@ -139,7 +138,7 @@ class Answer:
                         yield Pending(one.client, one.period, line)
 
 
-def statements(verdicts: Mapping[Group | Unmapped, Verdict], periods: Sequence[Period]) -> tuple[Summary, ...]:
+def statements(verdicts: Mapping[Verdicts, Verdict], periods: Sequence[Period]) -> tuple[Summary, ...]:
     """The statements of the periods, by client and period."""
     of: dict[tuple[str, Period], dict[str, Verdict | None]] = defaultdict(dict)
     for key, verdict in verdicts.items():
@@ -148,9 +147,7 @@ def statements(verdicts: Mapping[Group | Unmapped, Verdict], periods: Sequence[P
     return tuple(Summary.of(statement(client, period, of[client, period])) for client, period in sorted(of))
 
 
-def discrepancies(
-    verdicts: Mapping[Group | Unmapped, Verdict], periods: Sequence[Period]
-) -> tuple[DiscrepancyBody, ...]:
+def discrepancies(verdicts: Mapping[Verdicts, Verdict], periods: Sequence[Period]) -> tuple[DiscrepancyBody, ...]:
     """Every discrepancy of the periods and every identifier that is not mapped, the largest amounts first."""
     found = [
         (one.stream_key, one.body)
@@ -171,7 +168,7 @@ def _largest_first(one: tuple[tuple[str, ...], DiscrepancyBody]) -> tuple[bool, 
     return body.amount is None, -(body.amount or ZERO), key
 
 
-def draw(records: Iterable[dict[str, object]]) -> Mapping[Group | Unmapped, Verdict]:
+def draw(records: Iterable[dict[str, object]]) -> Mapping[Verdicts, Verdict]:
     """The verdict on every group, every client's level and every identifier that is not mapped."""
     return World().fold(records).verdicts(TENANT)
 

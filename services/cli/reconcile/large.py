@@ -154,8 +154,9 @@ def routed(records: Sequence[Record], means: Decided) -> Routed:
                 found.touched.add((client, product))
         _note(found, record)
     for record in records:
-        if record["type"] == "product.recorded.v1" and record["data"].get("components"):
-            found.special.update((record["data"]["product"], *record["data"]["components"]))
+        data = record["data"]
+        if record["type"] == "product.recorded.v1" and ("components" in data or "unit_cost" in data):
+            found.special.update((data["product"], *data.get("components", ())))
     return found
 
 

@@ -30,7 +30,7 @@ from shared.reconciliation.bulk import is_plain
 _ZERO = Decimal(0)
 
 _FIGURE = re.compile(r"-?\d{1,15}(?:\.\d{1,12})?", re.ASCII)
-_WORD_MAX = 40
+_WORD_MAX, _TIME_MAX = 40, 27
 _ID_WHOLE_MAX = 180
 """As the profile: a longer id is hashed."""
 _FIGURES = {
@@ -222,7 +222,9 @@ class Quick:
         record_id = fields["id"]
         for text, n in probes.items():
             record_id = record_id.replace(text, f"⟦{n}⟧")
-        if len(record_id) + _WORD_MAX * record_id.count("⟦") > _ID_WHOLE_MAX:
+        places = {int(n) for n in _PLACE.findall(record_id)}
+        longest = sum(_TIME_MAX if n in self.times else _WORD_MAX for n in places)
+        if len(record_id) + longest > _ID_WHOLE_MAX + 3 * len(places):
             return None
         until = found.pop("until", None)
         figures = set(self.figures)

@@ -42,7 +42,7 @@ class Options:
 def run(options: Options, voice: Output) -> None:
     """Raises :class:`Fault`, and ``typer.Exit`` with the run's status."""
     with TemporaryDirectory(prefix="plumbline-") as folder:
-        answer = work(_asked(options), voice, Path(folder))
+        answer = work(asked(options), voice, Path(folder))
         voice.document(as_json.document(answer, lines=False), show=lambda: terminal.show(voice, answer))
         if options.out is not None:
             _write(answer, options.out, voice)
@@ -51,7 +51,7 @@ def run(options: Options, voice: Output) -> None:
     _leave(answer, options.exit_code)
 
 
-def _asked(options: Options) -> Asked:
+def asked(options: Options) -> Asked:
     return Asked(
         sheets=_sheets(options.inputs),
         periods=_periods(options.period),

@@ -113,11 +113,12 @@ class LineWriter:
             product = self._text([one.product, self._names.product(one.product)])
             self._products[one.product] = product
         amount = decimal_text(one.amount)
-        quantity = "" if one.quantity is None else decimal_text(one.quantity)
+        # Of a flat price no units are compared: the invoice line's quantity answers none.
+        quantity, billed = ("", "0") if one.quantity is None else (decimal_text(one.quantity),) * 2
         price = "" if one.price is None else decimal_text(one.price)
         return (
             f"{head},{self._span},{product},{self._span},matched,{one.currency},{amount},{amount},0,0,0,,,"
-            f"{quantity},{quantity},{price},{price},{self._ref(one.contract_ref)},{self._ref(one.billed_ref)},,,\n"
+            f"{quantity},{billed},{price},{price},{self._ref(one.contract_ref)},{self._ref(one.billed_ref)},,,\n"
         )
 
     def _ref(self, ref: str) -> str:

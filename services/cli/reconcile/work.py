@@ -148,24 +148,20 @@ class _Large:
         means: large.Decided,
         names: large.Names,
     ) -> Answer:
-        zone = self.asked.zone
-        strange, rejected = large.strangers(self.laid, self.big, zone)
-        parts: list[large.Part] = []
-        complete = {one.sheet: bool(one.rejected) for one in self.reads}
-        complete |= {self.big[n]: False for n in self.laid}
-        told = [
-            *_completeness(self.asked, complete, periods, as_of, self.notes),
-            *assumed.calendar_records(periods, as_of, zone),
-            *(assumed.setting_record(key, value) for key, value in self.asked.settings.items()),
-        ]
-        routed = large.routed([*records, *told, *strange], means)
-        shared = large.shared(self.folder, self.big, self.laid, zone, routed, means)
-        with self.out.progress("comparing", len(periods) * spill.BUCKETS) as advance:
-            for period in periods:
-                parts += large.draw_all(replace(shared, period=period), names, advance)
+        strange, rejected = large.strangers(self.laid, self.big, self.asked.zone)
+        spoilt = {one.sheet: bool(one.rejected) for one in self.reads}
+        spoilt |= {self.big[n]: any(one.file == self.big[n].name for one in rejected) for n in self.laid}
+        parts = self._parts([*records, *strange], periods, as_of, means, names, spoilt)
+        torn = {one.file for part in parts for one in part.rejected}
+        late = [one for one, known in spoilt.items() if one.kind == "usage" and one.name in torn and not known]
+        if late:
+            # Only now it shows that rows of usage cannot be read: what rests on absence has to wait after all.
+            parts = self._parts([*records, *strange], periods, as_of, means, names, spoilt | dict.fromkeys(late, True))
         found = {one: name for part in parts for one, name in part.identifiers.items()}
         broken = [one for part in parts for one in part.broken]
         broken += large.unmapped(found, [*records, *strange], means)
+        spoilt |= dict.fromkeys(late, True)
+        _completeness(self.asked, spoilt, periods, as_of, self.notes)
         rejected = [*(one for read in self.reads for one in read.rejected), *rejected]
         rejected += sorted({one for part in parts for one in part.rejected}, key=lambda one: (one.file, one.row))
         lines_csv = self.folder / "statements.csv"
@@ -181,6 +177,29 @@ class _Large:
             products=names.products,
             lines_csv=lines_csv,
         )
+
+    def _parts(
+        self,
+        records: list[Record],
+        periods: Sequence[Period],
+        as_of: date,
+        means: large.Decided,
+        names: large.Names,
+        spoilt: Mapping[Sheet, bool],
+    ) -> list[large.Part]:
+        zone = self.asked.zone
+        told = [
+            *_completeness(self.asked, spoilt, periods, as_of, []),
+            *assumed.calendar_records(periods, as_of, zone),
+            *(assumed.setting_record(key, value) for key, value in self.asked.settings.items()),
+        ]
+        routed = large.routed([*records, *told], means)
+        shared = large.shared(self.folder, self.big, self.laid, zone, routed, means)
+        parts: list[large.Part] = []
+        with self.out.progress("comparing", len(periods) * len(large.shelves(self.laid.values()))) as advance:
+            for period in periods:
+                parts += large.draw_all(replace(shared, period=period), names, advance)
+        return parts
 
 
 def _adopted(sheets: Sequence[Sheet], named: set[str], notes: list[str]) -> list[Sheet]:

@@ -36,6 +36,15 @@ def _one_of(value: Any, info: ValidationInfo, other: str) -> Any:
     return value
 
 
+def _has_decimals(value: str) -> str:
+    if value not in CURRENCIES:
+        raise ValueError(f"{value} is no currency of ISO 4217, so its decimals are unknown; send one such as EUR")
+    return value
+
+
+KnownCurrency = Annotated[Currency, AfterValidator(_has_decimals)]
+"""A currency whose minor unit is known."""
+
 RoundingMode = Literal["half_up", "half_even", "down", "up", "floor", "ceiling"]
 
 
@@ -527,19 +536,12 @@ class ContractLine(Data):
     """First local day on which these terms hold."""
     effective_to: Day | None = None
     """First local day on which they no longer do; empty: open."""
-    currency: Currency
+    currency: KnownCurrency
     """Currency of every amount of the line."""
     terms: Terms
     """How the line is rated."""
     recurring: Recurring | None = None
     """What the agreement is set to bill; empty when the PSA does not say."""
-
-    @field_validator("currency")
-    @classmethod
-    def _has_decimals(cls, value: str) -> str:
-        if value not in CURRENCIES:
-            raise ValueError(f"{value} is no currency of ISO 4217, so its decimals are unknown; send one such as EUR")
-        return value
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> ContractLine:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
-from shared.events.base import Currency, Data, Day, Exact, Instant, Key, Label, Zone
-from shared.events.contracts import RateRow, Terms
+from shared.events.base import Data, Day, Exact, Instant, Key, Label, Zone
+from shared.events.contracts import KnownCurrency, RateRow, Terms
 from shared.events.discrepancies import Span
 from shared.reconciliation.rating.model import ZERO
 
@@ -123,7 +123,7 @@ class Measured(Data):
     gauge: tuple[LevelGiven, ...] | None = Field(default=None, max_length=_ITEMS_MAX)
     """Levels of a gauge, led by the one that stands at the part's start."""
     counter: tuple[AmountGiven, ...] | None = Field(default=None, max_length=_ITEMS_MAX)
-    """Amounts of a counter."""
+    """Amounts of a counter; what occurred outside the part is of another."""
     peak: tuple[AmountGiven, ...] | None = Field(default=None, max_length=_ITEMS_MAX)
     """Marks, of which the highest counts."""
     transactions: tuple[AmountGiven, ...] | None = Field(default=None, max_length=_ITEMS_MAX)
@@ -191,7 +191,7 @@ class RatingDocument(Data):
         Discriminator(lambda value: "versions" if isinstance(value, list | tuple) else "one"),
     ]
     """What was agreed: terms, or a list of their versions."""
-    currency: Currency
+    currency: KnownCurrency
     """Currency of every amount."""
     time_zone: Zone = "UTC"
     """Zone of the dates where the terms name none."""
@@ -269,7 +269,7 @@ class RatingAnswer(Data):
     """What is to be billed now: due less billed."""
     total: Exact
     """Sum of the lines, before tax."""
-    currency: Currency
+    currency: KnownCurrency
     """Currency of every amount."""
     part: Span
     """What was rated."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from shared.events.contracts import RateRow, Terms
@@ -59,6 +60,8 @@ def question(document: RatingDocument) -> Question:
     """Raises :class:`Refused` where the document's parts do not fit each other."""
     service = _service(document)
     part = _part(document, service)
+    if document.measured is None or document.measured.entries is None:  # hours have their terms by their own dates
+        _refuse_gap(service, part)
     zone = zone_of(service, _version(service, part).terms)
     end = service.versions[-1].end
     over = part.end >= part.full_end or (end is not None and part.end >= end)
@@ -153,6 +156,7 @@ def _part(document: RatingDocument, service: Service) -> Part:
             start, end = document.part.from_, document.part.to
         if start < period.from_ or end > period.to:
             raise Refused("part", "reaches beyond period", f"Send dates within {period.from_} and {period.to}.")
+        start = _charged_from(service, start)
         if start >= end:
             raise Refused("period", "lies outside the service", "Correct period, or service.")
         return Part(start, end, period.from_, period.to)
@@ -169,6 +173,22 @@ def _part(document: RatingDocument, service: Service) -> Part:
             "Begin where a period or the service begins and end within it, or add period with its dates.",
         )
     return Part(asked.from_, asked.to, found.full_start, found.full_end)
+
+
+def _charged_from(service: Service, start: date) -> date:
+    trial_end = service.versions[0].terms.trial_end
+    return start if trial_end is None else max(start, trial_end)
+
+
+def _refuse_gap(service: Service, part: Part) -> None:
+    for one, following in pairwise(service.versions):
+        end = one.end or following.start
+        if end < following.start and part.start < following.start and end < part.end:
+            raise Refused(
+                "part",
+                f"holds days without terms, from {end} to {following.start}",
+                "Rate what lies before them and what lies after them each by itself.",
+            )
 
 
 def _until(service: Service, end: date) -> date:
@@ -221,8 +241,15 @@ def _measured(document: RatingDocument, part: Part, zone: str) -> Measurement | 
         # Those of one instant and value are alike; ids decide the rest.
         for amount in sorted(getattr(measured, named[0]), key=lambda amount: (amount.id or "", amount.quantity))
     ]
-    ordered = tuple(sorted(amounts, key=lambda amount: amount.at))
-    return Measurement(_KINDS[named[0]], amounts=ordered, unit=measured.unit)
+    start, end = instant_of(part.start, zone), instant_of(part.end, zone)
+    inside = tuple(sorted((a for a in amounts if start <= a.at < end), key=lambda amount: amount.at))
+    if amounts and not inside:
+        raise Refused(
+            f"measured.{named[0]}",
+            "lies outside the part",
+            f"Send what occurred from {part.start} to {part.end} (exclusive, {zone}); an empty list says: nothing.",
+        )
+    return Measurement(_KINDS[named[0]], amounts=inside, unit=measured.unit)
 
 
 def _sources(id: str | None) -> tuple[Source, ...]:

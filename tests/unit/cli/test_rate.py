@@ -209,6 +209,7 @@ def price(**fields: Any) -> dict[str, Any]:
     [
         (changed(currency=None), "currency", "is missing. Add it. Currency of every amount."),
         (changed(currency="eur"), "currency", 'is not a currency. Send an ISO 4217 code, such as "EUR".'),
+        (changed(currency="XXX"), "currency", "XXX is no currency of ISO 4217"),
         (changed(terms=price(unit_amount="4,20")), "terms.price.unit_amount", "is not a decimal. Send digits"),
         (changed(terms=price(unit_amount="-1")), "terms.price.unit_amount", "is below 0. Send 0 or more."),
         (changed(terms=price(kind="units")), "terms.price.kind", "is not one of the allowed values. Send one of flat,"),
@@ -226,6 +227,22 @@ def price(**fields: Any) -> dict[str, Any]:
         (changed(part={"from": "2026-05-01", "to": "2026-06-15"}), "part", "reaches beyond period."),
         (changed(period=None, part={"from": "2026-06-01", "to": "2026-08-01"}), "part", "is no part of one billing"),
         (changed(service={"start": "2026-07-01"}), "period", "lies outside the service."),
+        (changed(terms={**price(), "trial_end": "2026-07-01"}), "period", "lies outside the service."),
+        (
+            changed(
+                terms=[
+                    {**price(), "effective_from": "2026-01-01", "effective_to": "2026-06-11"},
+                    {**price(), "effective_from": "2026-06-21"},
+                ]
+            ),
+            "part",
+            "holds days without terms, from 2026-06-11 to 2026-06-21.",
+        ),
+        (
+            changed(measured={"counter": [{"at": "2025-06-05", "quantity": "1"}]}),
+            "measured.counter",
+            "lies outside the part. Send what occurred from 2026-06-01 to 2026-07-01",
+        ),
         (changed(service={"start": "2026-06-01", "end": "2026-05-01"}), "service.end", "does not lie after"),
         (changed(measured={}), "measured", "names no measure. Send one of gauge, counter,"),
         (changed(measured={"counter": [], "gauge": []}), "measured", "names gauge and counter."),
@@ -387,6 +404,19 @@ def test_the_part_is_that_of_the_service(rate: Any) -> None:
     )
     answer = rate(by_calendar).answer
     assert (answer["period"]["from"], answer["total"], answer["final"]) == ("2026-05-01", "115", True)
+
+
+def test_a_trial_is_no_part_of_the_period_that_is_charged(rate: Any) -> None:
+    document = changed(terms={"price": {"kind": "flat", "amount": "30"}, "trial_end": "2026-06-11"}, measured=None)
+    answer = rate(document).answer
+    assert (answer["part"]["from"], answer["total"]) == ("2026-06-11", "20")
+
+
+def test_what_occurred_in_another_part_is_not_billed(rate: Any) -> None:
+    instants = ("2026-05-31T21:59:59Z", "2026-05-31T22:00:00Z", "2026-06-30T21:59:59Z", "2026-06-30T22:00:00Z")
+    amounts = [{"at": at, "quantity": str(10**n)} for n, at in enumerate(instants)]
+    document = changed(terms=price(unit_amount="1"), time_zone="Europe/Berlin", measured={"counter": amounts})
+    assert rate(document).answer["total"] == "110"
 
 
 def test_an_interim_part_is_not_final(rate: Any) -> None:

@@ -15,11 +15,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from shared.events.contracts import Discount, Labour, RateRow, RoundingStep, Terms
+from shared.events.contracts import Labour, RateRow, RoundingStep, Terms
 from shared.kernel.money import round_to, split, split_largest_remainder
 from shared.reconciliation.rating.apply import SOURCES_MAX, apply_commitment, discount_step, fraction, line_step
 from shared.reconciliation.rating.billed import difference
 from shared.reconciliation.rating.blocks import Balance, Fold, Kind, Piece, State, Work, bill_minutes
+from shared.reconciliation.rating.grid import version_at
 from shared.reconciliation.rating.hours import (
     NOTHING,
     Entry,
@@ -184,7 +185,7 @@ def _lines(
     step = line_step(terms.rounding, service.currency)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], Fraction(item[0][2])))
     lines = [_line(key[1], group, service.currency, part, step) for key, group in ordered]
-    lines = _discounted(_within_room(lines, terms, step.scale), terms, service.currency, part)
+    lines = _discounted(_within_room(lines, terms, step.scale), [group for _, group in ordered], service, terms)
     paid = _committed([line for line in lines if _costs(line)], terms, service, part, final)
     totals = {(line.component, line.unit_price): line.total for line in paid}
     for line, (_, group) in zip(lines, ordered, strict=True):
@@ -207,42 +208,78 @@ def _within_room(lines: Sequence[Component], terms: Terms, scale: int) -> list[C
     return kept
 
 
-def _discounted(lines: list[Component], terms: Terms, currency: str, part: Part) -> list[Component]:
-    """Each discount on what the ones before left, percentages before amounts. One that begins or ends inside the part
-    holds for it if it holds on its first day."""
-    step = discount_step(terms.rounding, currency)
-    held = [*terms.discounts]
-    if terms.discount_amount is not None:
-        held.insert(0, Discount(amount=terms.discount_amount))
-    if terms.discount_pct is not None:
-        held.insert(0, Discount(pct=terms.discount_pct))
-    held = [d for d in held if (d.effective_from or part.start) <= part.start < (d.effective_to or part.end)]
-    for discount in held:
-        if discount.pct:
-            exact = [Fraction(line.total) * Fraction(discount.pct) / 100 for line in lines]
-            taken = [round_to(value, step.scale, step.mode) for value in exact]
-            lines = _less(lines, taken, f"{figure(discount.pct)} %", f"{step.mode} {step.scale}", discount.name)
-    for discount in held:
-        if discount.amount:
-            lefts = [max(line.total, ZERO) for line in lines]
-            whole = round_to(min(discount.amount, sum(lefts, ZERO)), step.scale, step.mode)
-            taken = split(whole, lefts, step.scale, terms.split, terms.order)
-            lines = _less(lines, taken, f"{figure(whole)} off", f"{step.mode} {step.scale}", discount.name)
+def _discounted(
+    lines: list[Component], groups: Sequence[Sequence[_Share]], service: Service, terms: Terms
+) -> list[Component]:
+    """Each discount on what the ones before left of the hours of its own days, percentages before amounts."""
+    step = discount_step(terms.rounding, service.currency)
+    lefts = [_by_day(line, group) for line, group in zip(lines, groups, strict=True)]
+    held = _held(service, sorted({day for left in lefts for day in left}))
+    for ((pct, amount, name), _), days in sorted(held.items(), key=lambda item: item[0][0][0] is None):
+        insides = [sum((left[day] for day in days & left.keys()), NOTHING) for left in lefts]
+        if pct is not None:
+            said = f"{figure(pct)} %"
+            taken = [round_to(inside * Fraction(pct) / 100, step.scale, step.mode) for inside in insides]
+        else:
+            weights = [round_to(max(inside, NOTHING), step.scale, step.mode) for inside in insides]
+            whole = round_to(min(amount or ZERO, sum(weights, ZERO)), step.scale, step.mode)
+            said = f"{figure(whole)} off"
+            taken = split(whole, weights, step.scale, terms.split, terms.order)
+        for left, inside, off in zip(lefts, insides, taken, strict=True):
+            for day in days & left.keys() if inside else ():
+                left[day] -= left[day] * Fraction(off) / inside
+        lines = _less(lines, taken, insides, said, f"{step.mode} {step.scale}", name)
     return lines
 
 
+def _by_day(line: Component, group: Sequence[_Share]) -> dict[date, Fraction]:
+    """What the hours of each day hold of a line, exactly."""
+    hours: dict[date, Fraction] = defaultdict(Fraction)
+    for _, piece in group:
+        hours[piece.day] += Fraction(piece.hours)
+    whole = sum(hours.values(), NOTHING)
+    return {day: Fraction(line.total) * of_day / whole for day, of_day in hours.items() if whole}
+
+
+_Off = tuple[Decimal | None, Decimal | None, str | None]  # percent, amount, name
+
+
+def _held(service: Service, days: Sequence[date]) -> dict[tuple[_Off, int], set[date]]:
+    """The discounts in contract order, each with the days on which it holds; equal ones of one day are several."""
+    found: dict[tuple[_Off, int], set[date]] = defaultdict(set)
+    for day in days:
+        terms = version_at(service, day).terms
+        offs: list[_Off] = [(terms.discount_pct, None, None), (None, terms.discount_amount, None)]
+        for discount in terms.discounts:
+            if (discount.effective_from or day) <= day and (
+                discount.effective_to is None or day < discount.effective_to
+            ):
+                offs.append((discount.pct, discount.amount, discount.name))
+        met: dict[_Off, int] = defaultdict(int)
+        for off in offs:
+            if off[0] or off[1]:
+                met[off] += 1
+                found[off, met[off]].add(day)
+    return found
+
+
 def _less(
-    lines: Sequence[Component], taken: Sequence[Decimal], said: str, rounding: str, name: str | None
+    lines: Sequence[Component],
+    taken: Sequence[Decimal],
+    insides: Sequence[Fraction],
+    said: str,
+    rounding: str,
+    name: str | None,
 ) -> list[Component]:
     return [
         replace(
             line,
             discounts=line.discounts + off,
-            steps=(*line.steps, Arithmetic(name or "discount", f"{said} of {figure(line.total)}", off, rounding)),
+            steps=(*line.steps, Arithmetic(name or "discount", f"{said} of {figure(plain(inside))}", off, rounding)),
         )
         if off
         else line
-        for line, off in zip(lines, taken, strict=True)
+        for line, inside, off in zip(lines, insides, taken, strict=True)
     ]
 
 

@@ -112,10 +112,10 @@ def invoice_waits(inputs: GroupInputs) -> tuple[Waiting, ...]:
     return tuple(waits)
 
 
-def next_change(inputs: GroupInputs, cases: Sequence[Case]) -> date | None:
-    """The day whose coming changes the answer by itself: a missing invoice becomes an error, or what is owed is too
-    old to be billed."""
-    days = []
+def next_change(inputs: GroupInputs, cases: Sequence[Case], *, broken: bool) -> date | None:
+    """The day whose coming changes the answer by itself: a missing invoice becomes an error, or what a break claims is
+    too old to be billed."""
+    days = [inputs.period.end + timedelta(days=inputs.settings.backbill_days)] if broken else []
     if not inputs.invoices.complete:
         days.append(overdue_on(inputs.period, inputs.settings.invoice_grace_days))
     days += [until for case in cases for until in [_due_by(inputs, case.service)] if until is not None]

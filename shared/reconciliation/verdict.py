@@ -104,7 +104,8 @@ class StatementLine:
 
     key: tuple[str, ...]
     """Its business identifiers: ``("contract", source, contract, line, part start)``, ``("invoice", source, invoice,
-    line)``, ``("usage", product)``, ``("commitment", ...)``; unique in the group."""
+    line)``, ``("usage", product)``, with the bundle where a bundle covers it, ``("commitment", ...)``; unique in the
+    group."""
     product: str
     service: Period
     """The service period that it is about."""

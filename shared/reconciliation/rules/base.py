@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from shared.events.discrepancies import Direction, Tolerance
+from shared.reconciliation import words
 from shared.reconciliation.case import ZERO as ZERO
 from shared.reconciliation.case import Case, Charge
 from shared.reconciliation.rating.model import Number
@@ -72,6 +73,14 @@ def direction_of(signed: Number) -> Direction:
 def matched(case: Case, left: Decimal | None) -> bool:
     """Whether both sides are there and differ by more than rounding: what explains a residual exactly looks at it."""
     return bool(case.lines) and case.billed is not None and left is not None and abs(left) > case.rounding
+
+
+def hidden(case: Case) -> tuple[Waiting, ...]:
+    """Identifiers that nobody has mapped, under which the usage may be that is missing."""
+    return tuple(
+        Waiting("mapping", words.clip(f"{one.kind} {one.key} of {one.source} is not mapped"), None)
+        for one in sorted(case.inputs.unmapped)
+    )
 
 
 def until_complete(case: Case, left: Decimal) -> Outcome | None:

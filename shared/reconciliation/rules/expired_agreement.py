@@ -7,7 +7,7 @@ from decimal import Decimal
 from shared.events.discrepancies import Code, Direction, DiscrepancyBody
 from shared.reconciliation import words
 from shared.reconciliation.case import Case
-from shared.reconciliation.rules.base import EXACT, Outcome, direction_of, until_complete
+from shared.reconciliation.rules.base import EXACT, Outcome, direction_of, hidden, until_complete
 from shared.reconciliation.verdict import Break
 
 
@@ -25,6 +25,9 @@ def expired_agreement(case: Case, left: Decimal | None) -> Outcome | None:
     waits = until_complete(case, difference)
     if waits is not None:
         return waits
+    missing = () if case.flat or case.used.value > 0 else hidden(case)
+    if missing and difference > 0:
+        return Outcome(explained=difference, explained_by="pending usage", waiting=missing, settled=True)
     return Outcome((Break(case.stream, _body(case, difference, abs(difference))),), broken=difference, settled=True)
 
 

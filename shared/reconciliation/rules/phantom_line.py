@@ -8,8 +8,8 @@ from typing import NamedTuple
 from shared.events.discrepancies import Code, Direction, Side
 from shared.reconciliation import words
 from shared.reconciliation.case import Case
-from shared.reconciliation.rules.base import EXACT, ZERO, Outcome
-from shared.reconciliation.verdict import Break, Waiting
+from shared.reconciliation.rules.base import EXACT, ZERO, Outcome, hidden
+from shared.reconciliation.verdict import Break
 
 
 class _Charge(NamedTuple):
@@ -31,7 +31,7 @@ def phantom_line(case: Case, left: Decimal | None) -> Outcome | None:
     if left <= 0:
         # Credited in full, or beyond: what a credit pays back besides is not this month's usage.
         return Outcome(explained=left, explained_by="credit note" if left else None, settled=True)
-    waits = case.usage_gaps + _hidden(case)
+    waits = case.usage_gaps + hidden(case)
     if waits:
         return Outcome(explained=left, explained_by="pending usage", waiting=waits, settled=True)
     breaks, rest = [], left
@@ -42,13 +42,6 @@ def phantom_line(case: Case, left: Decimal | None) -> Outcome | None:
             breaks.append(_break(case, charge, amount))
     breaks.sort(key=lambda one: one.key)
     return Outcome(tuple(breaks), broken=left, settled=True)
-
-
-def _hidden(case: Case) -> tuple[Waiting, ...]:
-    return tuple(
-        Waiting("mapping", words.clip(f"{one.kind} {one.key} of {one.source} is not mapped"), None)
-        for one in sorted(case.inputs.unmapped)
-    )
 
 
 def _charges(case: Case) -> list[_Charge]:

@@ -12,7 +12,7 @@ import pytest
 from shared.events.contracts import FlatPrice, GraduatedPrice, Terms, Tier, UnitPrice, VolumePrice
 from shared.events.discrepancies import Code, Direction, Standing
 from shared.kernel.periods import Period
-from shared.reconciliation.inputs import ClosedGroup, LineVersion, Product
+from shared.reconciliation.inputs import ClosedGroup, LineVersion, Product, Unmapped
 from shared.reconciliation.settings import Settings
 from shared.reconciliation.verdict import LineState, State
 from tests.unit.reconciliation.given import (
@@ -113,6 +113,9 @@ def test_billed_after_the_end() -> None:
     by_use = (unit_line(), ended(day(1)))
     waiting = drawn(lines=by_use, used=GONE, invoice=(posted("7", "4.20"),))
     assert (waiting.breaks, sides(waiting)) == ((), ["usage_complete"])
+    hiding = (Unmapped("account", "huntress", "a-9"),)
+    stranger = drawn(lines=by_use, used=GONE, invoice=(posted("7", "4.20"),), complete=True, unmapped=hiding)
+    assert (stranger.breaks, sides(stranger)) == ((), ["mapping"])
     known = drawn(lines=by_use, used=GONE, invoice=(posted("7", "4.20"),), complete=True)
     assert found(known) == [("EXPIRED_AGREEMENT", THEM, D("29.40"))]
 
@@ -349,5 +352,6 @@ def test_what_is_too_old_to_be_billed_is_lost() -> None:
     given: dict[str, Any] = {"lines": (unit_line(),), "used": USED_40, "invoice": ()}
     last = day(1, 11) + timedelta(days=365)
     assert only_break(drawn(**given, as_of=last - timedelta(days=1))).standing is Standing.OWED
+    assert drawn(**given).next_change == last
     assert only_break(drawn(**given, as_of=last)).standing is Standing.LOST
     assert only_break(drawn(**given)).remedy == "add the line and back-bill"

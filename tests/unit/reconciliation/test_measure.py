@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.kernel.periods import bounds
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import Measured, Observation
-from shared.reconciliation.measure import measure, shows_usage
+from shared.reconciliation.measure import Take, levels, mean_level, measure, shows_usage
 from tests.unit.reconciliation.given import OCTOBER, D, at, counter, gauge, record
 
 
@@ -65,6 +65,36 @@ def test_counters_and_peaks_add_up_over_meters_each_with_its_share() -> None:
 
 def test_a_gauge_below_zero_counts_nothing() -> None:
     assert value(gauge((at(1), "-5"))) == 0
+
+
+# --- levels and their mean -------------------------------------------------------------------------------------------
+def stood(*meters: Measured, take: Take = Take()) -> list[tuple[int, Decimal]]:
+    return [(one.at.day, D(one.quantity)) for one in levels(meters, *bounds(OCTOBER, "UTC"), take)]
+
+
+def test_gauges_together_change_when_one_of_them_does() -> None:
+    one, two = gauge((at(1, 0), "5"), (at(10), "1")), gauge((at(5), "2"), (at(10), "6"), account="a-2")
+    assert stood(one, two) == stood(two, one) == [(1, D(5)), (5, D(7)), (10, D(7))]
+    assert stood(one, two, take=Take(D(4), D(2))) == [(1, D(1)), (5, D(2)), (10, D(2))]
+
+
+def test_a_bucket_that_is_over_leaves_nothing_standing() -> None:
+    meter = gauge((at(5), "4"))
+    bucket = replace(meter, observations=(replace(meter.observations[0], until=at(7)),))
+    assert stood(bucket) == [(5, D(4)), (7, D(0))]
+
+
+def test_the_mean_level_counts_days_by_what_stood_at_their_end() -> None:
+    def mean(*meters: Measured) -> tuple[Decimal, str]:
+        told = mean_level(levels(meters, *bounds(OCTOBER, "UTC")), OCTOBER, "UTC")
+        return told.value, told.formula
+
+    assert mean(gauge((at(1, 0), "3"), (at(11, 9), "9"), (at(11), "5"))) == (
+        D("4.354839"),
+        "mean level of 31 days: (3 x 10 + 5 x 21) / 31 = 4.354839",
+    )
+    assert mean(gauge((at(20, month=9), "3"))) == (D(3), "level of 3")
+    assert mean(gauge((at(17), "3"))) == (D(3), "level of 3 from 2026-10-17 on")
 
 
 INSTANTS = st.datetimes(datetime(2026, 9, 20), datetime(2026, 11, 10)).map(lambda t: t.replace(tzinfo=at(1).tzinfo))

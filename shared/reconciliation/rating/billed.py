@@ -76,7 +76,11 @@ def rate_original(
         now = _summed(due(service, so_far, part, over, explain=explain))
         for key, component in now.items():
             old = before.get(key)
-            shares[number][key] = component if old is None else _minus(component, old)
+            shares[number][key] = (
+                component
+                if old is None
+                else _explained(_minus(component, old), component, old, service.currency, "due before")
+            )
         for key in before.keys() - now.keys():  # reversed on the statements whose lines they were
             for share in shares[:number]:
                 share.pop(key, None)
@@ -154,14 +158,12 @@ def _minus(now: Component, old: Component) -> Component:
     )
 
 
-def _explained(line: Component, now: Component, old: Component, currency: str) -> Component:
+def _explained(line: Component, now: Component, old: Component, currency: str, less: str = "billed") -> Component:
     if not now.steps:
         return line
-    due_text, billed_text = amount_text(now.total, currency), amount_text(old.total, currency)
-    step = Arithmetic(
-        "less billed", f"{due_text} due - {billed_text} billed = {amount_text(line.total, currency)}", line.total
-    )
-    return replace(line, steps=(*now.steps, step))
+    due_text, old_text = amount_text(now.total, currency), amount_text(old.total, currency)
+    formula = f"{due_text} due - {old_text} {less} = {amount_text(line.total, currency)}"
+    return replace(line, steps=(*now.steps, Arithmetic(f"less {less}", formula, line.total)))
 
 
 def _reversal(old: Component, currency: str) -> Component:

@@ -24,7 +24,7 @@ _PERCENT = Decimal("0.01")
 
 
 class Charge(NamedTuple):
-    """``number x unit_price`` is the amount, unless ``amount`` says another (a sum of fees)."""
+    """``number x unit_price`` is the amount; of a percentage it is a sum of fees."""
 
     rank: int
     """Order of the lines: tiers ascending, a tier's usage before its flat."""
@@ -37,8 +37,8 @@ class Charge(NamedTuple):
     size: Decimal | None = None
     beyond: bool = False
     """Priced in a last tier that ends below the quantity."""
-    amount: Number | None = None
-    formula: str = ""
+    before: Number = ZERO
+    """What an earlier version of the terms counted already; it is no part of ``number``."""
 
 
 def usage(price: Price, quantity: Number) -> list[Charge]:
@@ -118,8 +118,7 @@ def less(now: Iterable[Charge], before: Iterable[Charge]) -> list[Charge]:
 
 
 def _minus(charge: Charge, old: Charge) -> Charge:
-    # The units of blocks that were started before no longer explain how many are added.
-    return charge._replace(number=minus(charge.number, old.number), units=None if old.number else charge.units)
+    return charge._replace(number=minus(charge.number, old.number), before=old.number)
 
 
 class Fee(NamedTuple):

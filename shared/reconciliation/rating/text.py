@@ -119,9 +119,9 @@ def _allowed(bill: Billable, given: Allowances) -> str:
 
 def _blocks(entry: Entry) -> Arithmetic:
     charge = entry.charge
-    units, size = charge.units or ZERO, charge.size or Decimal(1)
-    formula = f"{quantity(units)} / {quantity(size)}, started = {quantity(charge.number)}"
-    return Arithmetic("blocks", formula, charge.number)
+    units, size, number = charge.units or ZERO, charge.size or Decimal(1), plus(charge.number, charge.before)
+    formula = f"{quantity(units)} / {quantity(size)}, started = {quantity(number)}"
+    return Arithmetic("blocks", formula, number)
 
 
 def _formula(entry: Entry, currency: str) -> str:
@@ -130,7 +130,10 @@ def _formula(entry: Entry, currency: str) -> str:
     charge = entry.charge
     unit = price(charge.unit_price, currency) if charge.component != "cost_plus" else quantity(charge.unit_price)
     flat = charge.component.endswith("flat") and charge.number == 1
-    head = "" if flat else f"{quantity(charge.number)} x "
+    number = quantity(charge.number)
+    if charge.before:
+        number = f"({quantity(plus(charge.number, charge.before))} - {quantity(charge.before)} before)"
+    head = "" if flat else f"{number} x "
     if entry.share == WHOLE:
         return f"{head}{unit}"
     inner = inner_price(entry.piece.terms, charge.unit_price, entry.share) if entry.lasts else None

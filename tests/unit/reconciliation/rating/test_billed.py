@@ -207,3 +207,13 @@ def test_lines_by_segment_stay_apart_until_one_of_their_price_was_billed() -> No
         "3 x 30.00 x 10/30 = 30.00",
         "5 x 30.00 x 20/30 = 100.00",
     ]
+
+
+def test_a_sub_period_shows_what_was_due_before_it() -> None:
+    a = booked(rate(TIERED, used(("6-5", "9")), JUNE, False, ()), "A")
+    lines = rate_original(TIERED, used(("6-5", "9"), ("6-20", "9")), JUNE, True, [Statement(A, a, "A"), Statement(B)])
+    assert [step.formula for step in lines[-1].steps] == [
+        "sum of 2 records = 18",
+        "10 x 3.25 = 32.50",
+        "32.50 due - 3.25 due before = 29.25",
+    ]

@@ -255,7 +255,18 @@ def test_a_counters_tiers_go_on_filling_when_the_price_changes() -> None:
     ]
     assert total(found) == D("13.90")
     assert [step.formula for step in found[0].steps] == ["sum up to 2025-06-11 = 80", "80 x 0.10 = 8.00"]
+    assert [step.formula for step in found[1].steps] == ["sum of 4 records = 150", "(100 - 80 before) x 0.12 = 2.40"]
     assert [step.formula for step in found[2].steps] == ["sum of 4 records = 150", "50 x 0.07 = 3.50"]
+
+
+def test_what_an_earlier_version_counted_is_shown_as_taken_away() -> None:
+    one, two = (terms("package", price={"size": "25", "amount": amount}) for amount in ("6", "7"))
+    found = due(versions(("1-1", one), ("6-16", two)), used(("6-5", "30"), ("6-20", "30")), JUNE, True)
+    assert [step.formula for step in found[1].steps] == [
+        "sum of 2 records = 60",
+        "60 / 25, started = 3",
+        "(3 - 2 before) x 7.00 = 7.00",
+    ]
 
 
 def test_flats_are_charged_once_when_the_price_changes() -> None:

@@ -137,8 +137,6 @@ def expired(found: Iterable[Chain], period: Period) -> tuple[Expired, ...]:
     for product in sorted(by_product):
         ends = [(_end(chain), chain.key) for chain in by_product[product]]
         end, key = max((end, key) for end, key in ends)
-        if end >= period.end:
-            continue
         chain = next(one for one in by_product[product] if one.key == key and _end(one) == end)
         service = after(chain)
         if service is not None:

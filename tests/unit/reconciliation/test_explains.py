@@ -87,6 +87,19 @@ def test_a_repetition_comes_before_the_quantity_that_is_left() -> None:
     ]
 
 
+def test_equal_lines_that_are_due_in_part_are_a_quantity() -> None:
+    lines = (posted("25", "4.20"), posted("25", "4.20", line="8"))
+    assert found(drawn(lines=(unit_line(),), used=USED_40, invoice=lines, complete=True)) == [
+        ("QTY_OVER", THEM, D("42.00"))
+    ]
+
+
+def test_a_repetition_comes_before_the_phantom_that_it_repeats() -> None:
+    lines = (posted("7", "4.20"), posted("7", "4.20", line="8"))
+    verdict = drawn(lines=(unit_line(),), used=GONE, invoice=lines, complete=True)
+    assert [(one.body.code, one.key[-1]) for one in verdict.breaks] == [(Code.PHANTOM_LINE, "7"), (Code.DUPLICATE, "8")]
+
+
 # --- EXPIRED_AGREEMENT ---------------------------------------------------------------------------------------------
 def test_used_after_the_end_and_billed_by_nobody() -> None:
     verdict = drawn(lines=(unit_line(recurring="40"), ended(day(1))), used=USED_40, as_of=MID_MONTH)

@@ -238,6 +238,8 @@ def _judge(inputs: GroupInputs, line: LabourLine, side: LabourSide, answer: Answ
         waiting = [*waiting, held]
         return _Judged(_line(line, None, LineState.PENDING, waiting=waiting), (), tuple(waiting), sources)
     billed = answer or Answer(ZERO, ZERO)
+    if _timeless(inputs) and billed.hours > line.hours:
+        waiting.append(_no_time(inputs))
     if line.amount is None:
         # Hours without a price: they are compared as hours, and what is billed for them is what they cost.
         known = not any(_unbilled(one, line) for one in side.breaks)
@@ -254,7 +256,7 @@ def _judge(inputs: GroupInputs, line: LabourLine, side: LabourSide, answer: Answ
     breaks, explained, by = _residual(inputs, line, billed, rest, bool(waiting))
     broken = sum((_signed(one) for one in breaks), ZERO)
     pending = ZERO
-    if waiting and explained > 0 and by == "pending approval":
+    if waiting and explained > 0 and by in ("pending approval", "pending time"):
         pending, explained = explained, ZERO
     if elsewhere is not None:
         explained, by = explained + elsewhere.amount, " and ".join(one for one in (elsewhere.by, by) if one)
@@ -317,8 +319,8 @@ def _residual(
         if extra <= settings.tolerance("time", unit="h").absolute:
             explained, by = explained + part, [*by, "tolerance time"]
         elif waits:
-            # Hours that wait for approval may be those that are billed.
-            explained, by = explained + part, [*by, "pending approval"]
+            # Hours that are still to come, or that wait for approval, may be those that are billed.
+            explained, by = explained + part, [*by, "pending time" if _timeless(inputs) else "pending approval"]
         else:
             breaks.append(_break(inputs, line, answer, Code.QTY_OVER, part, extra))
         rest -= part
@@ -337,6 +339,15 @@ def _residual(
     return breaks, explained, " and ".join(by) or None
 
 
+def _timeless(inputs: GroupInputs) -> bool:
+    """Whether no time of the month is here at all: then it is still to come."""
+    return not any(inputs.period.contains(one.worked_on) for one in inputs.entries)
+
+
+def _no_time(inputs: GroupInputs) -> Waiting:
+    return Waiting("time", f"no time entries of {words.month(inputs.period)} are here", None)
+
+
 def _average(line: LabourLine) -> Fraction | None:
     return Fraction(line.amount) / Fraction(line.hours) if line.amount and line.hours else None
 
@@ -344,8 +355,8 @@ def _average(line: LabourLine) -> Fraction | None:
 def _stranger(inputs: GroupInputs, fact: InvoiceLineFacts, quantity: Decimal, amount: Decimal) -> _Judged:
     """A line that bills hours for which neither time nor a contract asks."""
     reason = None
-    if not any(inputs.period.contains(one.worked_on) for one in inputs.entries):
-        reason = Waiting("time", f"no time entries of {words.month(inputs.period)} are here", None)
+    if _timeless(inputs):
+        reason = _no_time(inputs)
     products = {one.id: one for one in (inputs.product, *inputs.others)}
     product = products.get(fact.product, inputs.product)
     ref = words.clip(f"{fact.invoice} line {fact.line}")

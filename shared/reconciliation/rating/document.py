@@ -72,7 +72,7 @@ class AmountGiven(Data):
     quantity: Exact
     """Units, the mark's height, the transaction's value, or the cost."""
     id: Key | None = None
-    """Id of the record that says so."""
+    """Id of the record that says so; a repeated record adds nothing."""
 
 
 class Break(Data):
@@ -283,6 +283,8 @@ class RatingAnswer(Data):
     """Prepaid blocks."""
     entries: tuple[EntryShown, ...] = ()
     """Time entries of the part."""
+    outside: int | None = None
+    """How many of the measured amounts occurred outside the part, and are not in it; empty: none."""
 
 
 @cache

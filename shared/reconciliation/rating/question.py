@@ -9,13 +9,14 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from shared.events.contracts import RateRow, Terms
+from shared.events.contracts import RateRow, Terms, UnitPrice
 from shared.events.discrepancies import Source, Span
 from shared.kernel.canonical import decimal_text
 from shared.kernel.money import round_to
 from shared.kernel.periods import Period, instant_of
 from shared.reconciliation.rating.billed import Statement, rate, rate_original, total
 from shared.reconciliation.rating.document import (
+    AmountGiven,
     BlockShown,
     EntryGiven,
     EntryShown,
@@ -54,6 +55,8 @@ class Question(NamedTuple):
     final: bool
     billed: tuple[Component, ...]
     tenant_rates: tuple[RateRow, ...] = ()
+    outside: int = 0
+    """Amounts of the document that occurred outside the part; they are not in ``measured``."""
 
 
 def question(document: RatingDocument) -> Question:
@@ -65,13 +68,15 @@ def question(document: RatingDocument) -> Question:
     zone = zone_of(service, _version(service, part).terms)
     end = service.versions[-1].end
     over = part.end >= part.full_end or (end is not None and part.end >= end)
+    measured, outside = _measured(document, part, zone)
     return Question(
         service,
-        _measured(document, part, zone),
+        measured,
         part,
         over if document.final is None else document.final,
         tuple(_billed(line, part, n) for n, line in enumerate(document.billed)),
         document.tenant_rates,
+        outside,
     )
 
 
@@ -98,6 +103,7 @@ def answer(asked: Question) -> RatingAnswer:
         tax=_tax(lines, terms, service.currency),
         blocks=_blocks(hours),
         entries=_entries(hours),
+        outside=asked.outside or None,
     )
 
 
@@ -214,16 +220,17 @@ _KINDS: dict[str, Literal["counter", "peak", "cost"]] = {
 }
 
 
-def _measured(document: RatingDocument, part: Part, zone: str) -> Measurement | tuple[Entry, ...] | None:
+def _measured(document: RatingDocument, part: Part, zone: str) -> tuple[Measurement | tuple[Entry, ...] | None, int]:
+    """What was measured, and how many of its amounts occurred outside the part."""
     measured = document.measured
     if measured is None:
-        return None
+        return None, 0
     named = [name for name in ("gauge", *_KINDS, "entries") if getattr(measured, name) is not None]
     if len(named) != 1:
         given = f"names {' and '.join(named)}" if named else "names no measure"
         raise Refused("measured", given, f"Send one of gauge, {', '.join(_KINDS)}, entries.")
     if measured.entries is not None:
-        return tuple(_entry(entry, n) for n, entry in enumerate(measured.entries))
+        return tuple(_entry(entry, n) for n, entry in enumerate(measured.entries)), 0
 
     def at(moment: date | datetime | None) -> datetime:
         if isinstance(moment, datetime):
@@ -235,21 +242,38 @@ def _measured(document: RatingDocument, part: Part, zone: str) -> Measurement | 
             Level(at(level.at), level.quantity, None if level.until is None else at(level.until), _sources(level.id))
             for level in measured.gauge
         ]
-        return Measurement("gauge", levels=tuple(sorted(levels, key=lambda level: level.at)), unit=measured.unit)
+        for number, level in enumerate(levels):
+            if level.until is not None and level.until <= level.at:
+                raise Refused(
+                    f"measured.gauge.{number}.until", "does not lie after at", "It is exclusive; send a later one."
+                )
+        return Measurement("gauge", levels=tuple(sorted(levels, key=lambda level: level.at)), unit=measured.unit), 0
     amounts = [
         Amount(at(amount.at), amount.quantity, _sources(amount.id))
         # Those of one instant and value are alike; ids decide the rest.
-        for amount in sorted(getattr(measured, named[0]), key=lambda amount: (amount.id or "", amount.quantity))
+        for amount in sorted(
+            _distinct(getattr(measured, named[0]), named[0]), key=lambda amount: (amount.id or "", amount.quantity)
+        )
     ]
     start, end = instant_of(part.start, zone), instant_of(part.end, zone)
     inside = tuple(sorted((a for a in amounts if start <= a.at < end), key=lambda amount: amount.at))
-    if amounts and not inside:
-        raise Refused(
-            f"measured.{named[0]}",
-            "lies outside the part",
-            f"Send what occurred from {part.start} to {part.end} (exclusive, {zone}); an empty list says: nothing.",
-        )
-    return Measurement(_KINDS[named[0]], amounts=inside, unit=measured.unit)
+    return Measurement(_KINDS[named[0]], amounts=inside, unit=measured.unit), len(amounts) - len(inside)
+
+
+def _distinct(given: Sequence[AmountGiven], name: str) -> list[AmountGiven]:
+    """A repeated record adds nothing."""
+    found: dict[str, AmountGiven] = {}
+    anonymous = []
+    for number, amount in enumerate(given):
+        if amount.id is None:
+            anonymous.append(amount)
+        elif found.setdefault(amount.id, amount) != amount:
+            raise Refused(
+                f"measured.{name}.{number}.id",
+                f"stands on another record too, which says otherwise: {amount.id}",
+                "Send the one that holds, or give each its own id.",
+            )
+    return [*found.values(), *anonymous]
 
 
 def _sources(id: str | None) -> tuple[Source, ...]:
@@ -309,6 +333,13 @@ def _hours(asked: Question) -> Rated:
     if isinstance(asked.measured, Measurement):
         raise Refused("measured", "holds no time entries, and the terms bill labour", "Send measured.entries.")
     service = asked.service
+    terms = _version(service, asked.part).terms
+    if terms.labour is None and not isinstance(terms.price, UnitPrice):
+        raise Refused(
+            "measured.entries",
+            f"are hours, and the terms have a {terms.price.kind} price and no labour",
+            "Agree labour, or a price of one unit for an hour.",
+        )
     blocks = [
         block.start for version in service.versions if version.terms.labour for block in version.terms.labour.blocks
     ]

@@ -23,8 +23,9 @@ _ZERO = Decimal(0)
 def tax(inputs: ClientInputs) -> LevelOutcome:
     """By document: its printed tax (else the sum of its lines') against the tax of its nets by rate.
 
-    Sources round by document or by line, and a discount may leave the base as it was: the reading that is nearest to
-    what is printed holds, the document's own first. Documents that print no tax or no rate are passed by.
+    Sources round by document or by line, and a discount may leave the base as it was: if any of these readings is
+    what is printed, it holds; else the difference is to the one by document (by line, where only lines print
+    tax). Documents that print no tax or no rate are passed by.
     """
     breaks, lines = [], []
     for document in sorted(inputs.documents, key=lambda one: (one.source, one.invoice)):
@@ -32,10 +33,13 @@ def tax(inputs: ClientInputs) -> LevelOutcome:
         rated = [line for line in document.lines if line.tax_pct is not None]
         if stated is None or not rated or not readable(document):
             continue
-        right = min(enumerate(_readings(document)), key=lambda item: (abs(stated - item[1]), item[0]))[1]
-        difference, frame = stated - right, frame_of(inputs)
         tolerance = inputs.settings.tolerance("tax", currency=document.currency, lines=len(rated))
-        broken = abs(difference) > tolerance.absolute
+        readings = tuple(_readings(document))
+        nearest = min(enumerate(readings), key=lambda item: (abs(stated - item[1]), item[0]))[1]
+        broken = abs(stated - nearest) > tolerance.absolute
+        by_document = document.tax_total is not None
+        right = nearest if not broken else readings[0] if by_document else readings[1]
+        difference, frame = stated - right, frame_of(inputs)
         if broken:
             breaks.append(_break(frame, document, stated, right, len(rated)))
         told = f"tax {words.price(stated, document.currency)}"

@@ -112,7 +112,10 @@ def test_a_line_for_hours_that_nobody_worked() -> None:
         D("240.00"),
     )
     assert draw_labour(hours(lines=(), invoice=(billed("2"),))).verdict is None  # no time, no contract: not labour's
-    unworked = only_break(drawn(invoice=(billed("2"),)))
+    untold = drawn(invoice=(billed("2"),))
+    assert (untold.state, sides(untold)) == (State.NOT_COMPARABLE, ["time"])
+    assert untold.lines[0].by == "pending time; no time entries of October 2026 are here"
+    unworked = only_break(drawn(other, invoice=(billed("2"),)))
     assert (unworked.code, unworked.amount) == (Code.QTY_OVER, D("240.00"))
 
 

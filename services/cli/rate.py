@@ -294,6 +294,8 @@ def _show(answered: RatingAnswer) -> None:
     )
     if not rows:
         out.say("nothing is to be billed")
+    if answered.outside:
+        out.say(f"{answered.outside} measured outside this part, not billed here")
     head, *body = table(rows, columns, None)
     if rows:
         out.say(head, style="bold")

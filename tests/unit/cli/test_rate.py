@@ -239,9 +239,22 @@ def price(**fields: Any) -> dict[str, Any]:
             "holds days without terms, from 2026-06-11 to 2026-06-21.",
         ),
         (
-            changed(measured={"counter": [{"at": "2025-06-05", "quantity": "1"}]}),
-            "measured.counter",
-            "lies outside the part. Send what occurred from 2026-06-01 to 2026-07-01",
+            changed(measured={"counter": [{"id": "a", "quantity": "1"}, {"id": "a", "quantity": "2"}]}),
+            "measured.counter.1.id",
+            "stands on another record too, which says otherwise: a. Send the one that holds",
+        ),
+        (
+            changed(measured={"gauge": [{"at": "2026-06-05", "quantity": "1", "until": "2026-06-04"}]}),
+            "measured.gauge.0.until",
+            "does not lie after at.",
+        ),
+        (
+            changed(
+                terms={"price": {"kind": "flat", "amount": "9"}},
+                measured={"entries": [{"id": "T", "worked_on": "2026-06-01", "hours": "1"}]},
+            ),
+            "measured.entries",
+            "are hours, and the terms have a flat price and no labour.",
         ),
         (changed(service={"start": "2026-06-01", "end": "2026-05-01"}), "service.end", "does not lie after"),
         (changed(measured={}), "measured", "names no measure. Send one of gauge, counter,"),
@@ -416,7 +429,14 @@ def test_what_occurred_in_another_part_is_not_billed(rate: Any) -> None:
     instants = ("2026-05-31T21:59:59Z", "2026-05-31T22:00:00Z", "2026-06-30T21:59:59Z", "2026-06-30T22:00:00Z")
     amounts = [{"at": at, "quantity": str(10**n)} for n, at in enumerate(instants)]
     document = changed(terms=price(unit_amount="1"), time_zone="Europe/Berlin", measured={"counter": amounts})
-    assert rate(document).answer["total"] == "110"
+    answer = rate(document).answer
+    assert (answer["total"], answer["outside"]) == ("110", 2)
+    assert "2 measured outside this part, not billed here" in rate(document, "--explain").out
+
+
+def test_a_repeated_record_adds_nothing(rate: Any) -> None:
+    amounts = [{"id": "a", "quantity": "5"}, {"quantity": "1"}, {"quantity": "1"}, {"id": "a", "quantity": "5"}]
+    assert rate(changed(terms=price(unit_amount="1"), measured={"counter": amounts})).answer["total"] == "7"
 
 
 def test_an_interim_part_is_not_final(rate: Any) -> None:

@@ -62,7 +62,18 @@ def answers(group: Group, found: Sequence[Demand], expected: Mapping[tuple[str, 
     """Lay the posted lines on the expected ones: first in time, then by allocation on what is left of each."""
     result = Answers()
     posted = sorted(group.inputs.invoice_lines, key=posted_order)
-    pieces = [piece for line in posted for piece in _laid(group, found, line, result)]
+    month = group.inputs.period
+    # The usual case: every part is the month, and so is what is billed.
+    plain = all(demand.period == month for demand in found) and bool(found or not group.chains)
+    pieces = [
+        piece
+        for line in posted
+        for piece in (
+            [_Piece(Charge(line, line.quantity, line.amount), month)]
+            if plain and line.period == month
+            else _laid(group, found, line, result)
+        )
+    ]
     if len(found) == 1 and all(_touches(group, found[0].product, piece) for piece in pieces):
         # Whatever is posted answers the only line that asks: how well, is for the rules to say.
         product = found[0].product
@@ -125,8 +136,6 @@ def _laid(group: Group, found: Sequence[Demand], line: InvoiceLineFacts, result:
     it fills. What belongs to another month is not here."""
     month = group.inputs.period
     charge = Charge(line, line.quantity, line.amount)
-    if line.period == month and all(demand.period == month for demand in found) and (found or not group.chains):
-        return [_Piece(charge, month)]
     of = _meant(group, line)
     met = sorted({(part.start, part.end) for chain in of for part in _parts(chain, line.period)})
     met += [

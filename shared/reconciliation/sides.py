@@ -8,6 +8,7 @@ bill (billed.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -69,7 +70,13 @@ def sides_of(inputs: GroupInputs) -> Sides | None:
     expected = {one.key: _expected(one) for one in every}
     answered = answers(group, every, expected)
     covers = covered(group, found)
-    cases = [_of_line(group, one, expected[one.key], answered, every) for one in every]
+    of_product = Counter(one.product for one in every)
+    of_chain = Counter(one.chains[0].key for one in every)
+    posted = {group.product_of(line.product) for line in inputs.invoice_lines if line.kind == "invoice"}
+    cases = []
+    for one in every:
+        stream = _stream(one, of_product[one.product] > 1, of_chain[one.chains[0].key] > 1)
+        cases.append(_of_line(group, one, expected[one.key], answered, stream, one.product in posted))
     ended = {one.product for one in after}
     alone = [one for one in uncontracted(group, found, covers) if one not in ended]
     for product in sorted({*alone, *answered.left}):
@@ -130,17 +137,19 @@ def _due_by(inputs: GroupInputs, service: Period) -> date | None:
 
 
 # --- one contract line ---------------------------------------------------------------------------------------------
-def _of_line(group: Group, demand: Demand, expected: Expected, answered: Answers, every: Sequence[Demand]) -> Case:
+def _of_line(
+    group: Group, demand: Demand, expected: Expected, answered: Answers, stream: tuple[str, ...], posted: bool
+) -> Case:
     inputs = group.inputs
     charges = tuple(answered.charges.get(demand.key, ()))
     charges = tuple(sorted(charges, key=lambda one: posted_order(one.line)))
-    mode = _mode(inputs, group, demand, charges)
+    mode = _mode(inputs, demand, charges, posted)
     billed = invoiced(charges, expected) if mode == "invoice" else (None if demand.over else agreed(demand))
     chain = demand.chains[0]
     case = Case(
         inputs=inputs,
         key=demand.key,
-        stream=_stream(demand, every),
+        stream=stream,
         product=group.products[demand.product],
         service=demand.period,
         mode=mode,
@@ -183,27 +192,24 @@ def _changes(demand: Demand) -> bool:
     return since > demand.part.start or len({level.quantity for level in measured.levels}) > 1
 
 
-def _mode(inputs: GroupInputs, group: Group, demand: Demand, charges: Sequence[Charge]) -> Mode:
-    """Posted lines take the billed side over as soon as an invoice of the month can hold them. A part that goes on
-    beyond the month and is billed afterwards is asked for when it is over."""
+def _mode(inputs: GroupInputs, demand: Demand, charges: Sequence[Charge], posted: bool) -> Mode:
+    """Posted lines take the billed side over as soon as an invoice of the month can hold them: it is complete, or a
+    line of the product is ``posted``. A part that goes on beyond the month and is billed afterwards is asked for when
+    it is over."""
     if any(charge.line.kind == "invoice" for charge in charges):
         return "invoice"
     later = demand.terms.billing == "arrears" and demand.part.end > inputs.period.end
     if later and not (inputs.as_of is not None and inputs.as_of >= demand.part.end and inputs.invoices.complete):
         return "agreement"
-    posted = any(
-        line.kind == "invoice" and group.product_of(line.product) == demand.product for line in inputs.invoice_lines
-    )
     return "invoice" if inputs.invoices.complete or posted else "agreement"
 
 
-def _stream(demand: Demand, every: Sequence[Demand]) -> tuple[str, ...]:
+def _stream(demand: Demand, several: bool, parts: bool) -> tuple[str, ...]:
     """The product, as long as this is its only line: so the stream stays the same when a contract is agreed late."""
-    if sum(1 for one in every if one.product == demand.product) == 1:
+    if not several:
         return (demand.product,)
     chain = demand.chains[0]
-    several = sum(1 for one in every if one.chains[0].key == chain.key) > 1
-    days = (demand.part.start.isoformat(),) if several else ()
+    days = (demand.part.start.isoformat(),) if parts else ()
     return (demand.product, chain.source, chain.contract, chain.line, *days)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from services.cli.reconcile import spill
 from services.cli.reconcile.quick import Quick, Shape
@@ -33,7 +34,8 @@ _ONE, ZERO = Decimal(1), Decimal(0)
 _UNKNOWN = Decimal("NaN")
 _NOWHERE: Shares = (("", _ONE),)
 """Where usage of a sku that nobody decided goes: no product."""
-_LINE_FIGURES = ("quantity", "unit price", "amount")
+_AMOUNT = 2
+"""Of the figures of an invoice line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,7 @@ class Found:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A row that has a shape."""
 
     sheet: int
@@ -281,7 +282,7 @@ class Bucket:
             if posted is None:
                 return False
             numbers.add(quick.cell(line.cells, "line"))
-            amount += quick.figure(line.cells, "amount")
+            amount += quick.value(quick.figures_of(line.cells)[_AMOUNT])
             total = None if posted.total is None else quick.number(line.cells[posted.total])[1]
         return len(numbers) == len(document.rows) and (total is None or total == amount)
 
@@ -304,22 +305,22 @@ class Bucket:
         if terms is None or posted is None or posted.period != self._shared.period:
             return None
         book, bill = self._quicks[agreed.sheet], self._quicks[billed.sheet]
-        contract, number = book.cell(agreed.cells, "contract"), book.cell(agreed.cells, "line")
-        refers = bill.cell(billed.cells, "contract"), bill.cell(billed.cells, "contract line")
-        if refers not in ((None, None), (contract, number)):
+        contract, number = book.named(agreed.cells)
+        invoice, place, *refers = bill.named(billed.cells)
+        if refers not in (["", ""], [contract, number]):
             return None
         plain = bulk.Plain(
             terms.model,
-            book.value(terms.price, agreed.cells),
-            book.value(terms.included, agreed.cells),
+            book.said(terms.price, agreed.cells),
+            book.said(terms.included, agreed.cells),
             terms.currency,
             terms.effective_from,
             terms.effective_to,
         )
         if not plain.through(self._shared.period):
             return None
-        quantity, unit_price, amount = (bill.figure(billed.cells, name) for name in _LINE_FIGURES)
-        line = bulk.Posted(quantity, unit_price, amount, posted.currency)
+        quantity, unit_price, amount = bill.figures_of(billed.cells)
+        line = bulk.Posted(bill.value(quantity), bill.value(unit_price), bill.value(amount), posted.currency)
         used = self._measured(one.used, start, end)
         if used is _UNKNOWN or bulk.settle(plain, used, line) is None:
             return None
@@ -327,11 +328,11 @@ class Bucket:
         return bulk.Settled(
             product,
             terms.currency,
-            amount,
+            line.amount,
             None if flat else line.quantity,
             None if flat else line.unit_price,
             f"{contract} line {number}",
-            f"{bill.cell(billed.cells, 'invoice')} line {bill.cell(billed.cells, 'line')}",
+            f"{invoice} line {place}",
         )
 
     def _measured(self, lines: Sequence[_Line], start: datetime, end: datetime) -> Decimal | None:
@@ -340,20 +341,21 @@ class Bucket:
             return None
         first = lines[0].shape
         quick = self._quicks[lines[0].sheet]
-        account, sku = quick.cell(lines[0].cells, "account"), quick.cell(lines[0].cells, "sku")
+        whose = quick.named(lines[0].cells)
         kind = first.data["kind"]
         times, total, level = set(), ZERO, None
         for line in lines:
             quick = self._quicks[line.sheet]
             shape, cells = line.shape, line.cells
             same = shape is first or (line.sheet == lines[0].sheet and shape.data == first.data)
-            if not same or (quick.cell(cells, "account"), quick.cell(cells, "sku")) != (account, sku):
+            if not same or quick.named(cells) != whose:
                 return _UNKNOWN
             at = quick.instant(cells[shape.at]) if shape.at is not None else None
             if at is None or not start <= at < end:
                 return _UNKNOWN
             until = None if shape.until is None else quick.instant(cells[shape.until])
-            value = quick.figure(cells, "quantity")
+            (quantity,) = quick.figures_of(cells)
+            value = quick.value(quantity)
             times.add((at, until, quick.cell(cells, "event")))
             if kind == "counter":
                 total += value

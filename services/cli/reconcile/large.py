@@ -6,6 +6,7 @@ What the comparator draws is what it draws of small ones; of lines that match on
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -236,6 +237,8 @@ class Names:
 def begin(shared: Shared, names: Names) -> None:
     """What a process of the pool is given once."""
     global _here
+    # A bucket's rows go all at once, and hold no cycles: looking for them took a third of the time.
+    gc.disable()
     quicks = {n: Quick(of, shared.laid[n].header, shared.zone) for n, of in shared.sheets.items()}
     _here = (shared, quicks, names)
 

@@ -43,6 +43,12 @@ _WORDS = {
     "usage": ("account", "account name", "sku", "sku name", "event"),
     "invoices": ("invoice", "client", "line", "product", "contract", "contract line"),
 }
+_NAMED = {
+    "contracts": ("contract", "line"),
+    "usage": ("account", "sku"),
+    "invoices": ("invoice", "line", "contract", "contract line"),
+}
+_COMPARED = {"contracts": (), "usage": ("quantity",), "invoices": ("quantity", "unit price", "amount")}
 _TIMES = {"usage": ("at", "until")}
 QUICK = tuple(_FIGURES)
 """The kinds of which there are millions."""
@@ -118,6 +124,10 @@ class Quick:
         self._header_cells = _cells_at([at[name] for name in self.layout.header_columns])
         self._rest = _cells_at([n for n in sorted(at.values()) if n not in free])
         self._words_of, self._figures_of = _cells_at(self.words), _cells_at(self.figures)
+        self.named = _cells_or_nothing([at.get(name) for name in _NAMED[kind]])
+        """The cells that name a row: see :data:`_NAMED`. What the file has no column for is empty."""
+        self.figures_of = _cells_at([at[name] for name in _COMPARED[kind]])
+        """The figures that are compared, as they stand."""
         self._shapes: dict[Any, Shape | None] = {}
         self._numbers: dict[str, tuple[int, Decimal | None]] = {"": (0, None)}
         self._instants: dict[str, datetime | None] = {"": None}
@@ -283,14 +293,13 @@ class Quick:
         """A cell as it stands in an id."""
         return self._time(cells[n]) if n in self.times else cells[n].replace("%", "%25").replace("/", "%2F")
 
-    def value(self, figure: int | Decimal, cells: list[str]) -> Decimal:
+    def value(self, text: str) -> Decimal:
         """A figure of a row that has a shape; an empty one is 0."""
-        return figure if isinstance(figure, Decimal) else self.number(cells[figure])[1] or _ZERO
+        return self.number(text)[1] or _ZERO
 
-    def figure(self, cells: list[str], name: str) -> Decimal:
-        """A figure of a row by its column's name; an empty one is 0."""
-        n = self.layout.at.get(name)
-        return _ZERO if n is None else self.number(cells[n])[1] or _ZERO
+    def said(self, figure: int | Decimal, cells: list[str]) -> Decimal:
+        """A figure of the shape, or of the cell that says it."""
+        return figure if isinstance(figure, Decimal) else self.value(cells[figure])
 
     def cell(self, cells: list[str], name: str) -> str | None:
         """A cell by its column's name; ``None``: empty, or there is no such column."""
@@ -344,6 +353,13 @@ def _cells_at(positions: Sequence[int]) -> Callable[[list[str]], tuple[str, ...]
         only = positions[0]
         return lambda cells: (cells[only],)
     return itemgetter(*positions)
+
+
+def _cells_or_nothing(positions: Sequence[int | None]) -> Callable[[list[str]], tuple[str, ...]]:
+    known = [n for n in positions if n is not None]
+    if len(known) == len(positions):
+        return _cells_at(known)
+    return lambda cells: tuple("" if n is None else cells[n] for n in positions)
 
 
 def _without(value: Any, probes: Mapping[str, int], path: str, found: dict[str, int]) -> Any:

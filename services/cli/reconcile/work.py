@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,8 @@ from services.cli.reconcile.sheets import Read, Record, Sheet, load
 from shared.kernel.periods import Period
 
 _MONTHS_MAX = 36
+SHOWN_BYTES = 2_000_000
+"""Less is read before a bar could be seen."""
 LARGE_BYTES = 8_000_000
 """Of contracts, usage and invoices together: more is laid out on disk."""
 
@@ -40,7 +43,7 @@ def work(asked: Asked, out: Output, folder: Path, large_bytes: int = LARGE_BYTES
     reads: list[Read] = []
     notes: list[str] = []
     total = sum(one.path.stat().st_size for one in asked.sheets if one.path.is_file())
-    with out.progress("reading", total) as advance:
+    with out.progress("reading", total) if total > SHOWN_BYTES else nullcontext(_unseen) as advance:
         reads += [load(one, asked.zone, advance) for one in asked.sheets if one.kind == "mappings"]
         named = {record["data"]["source"] for one in reads for record in one.records}
         others = _adopted([one for one in asked.sheets if one.kind != "mappings"], named, notes)
@@ -51,6 +54,10 @@ def work(asked: Asked, out: Output, folder: Path, large_bytes: int = LARGE_BYTES
         if big:
             return _Large(asked, reads, dict(enumerate(big)), notes, folder, out).work(advance)
     return _small(asked, reads, notes)
+
+
+def _unseen(_: int) -> None:
+    """Progress that nobody is shown."""
 
 
 def _is_big(one: Sheet) -> bool:

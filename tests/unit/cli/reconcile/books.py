@@ -29,8 +29,8 @@ SPANS = (("2026-10-01", "2026-11-01"), ("2026-09-01", "2026-10-01"), ("2026-10-0
 class Book:
     """Rows by kind. ``wild``: how often something is not plain."""
 
-    def __init__(self, random: Random, wild: float) -> None:
-        self.random, self.wild = random, wild
+    def __init__(self, random: Random, wild: float, included: tuple[int, ...] = (0, 0, 5)) -> None:
+        self.random, self.wild, self.included = random, wild, included
         self.rows: dict[str, list[dict[str, str]]] = {kind: [] for kind in HEADERS}
         for sku in PRODUCTS:
             if not self._wild():
@@ -66,7 +66,7 @@ class Book:
         pick, wild = self.random.choice, self._wild
         flat = self.random.random() < 0.25
         price, quantity = pick(("4.20", "0.035", "12", "1.005")), self.random.randint(1, 60)
-        included = pick((0, 0, 5))
+        included = pick(self.included)
         units = max(quantity - (0 if flat else included), 0)
         agreed = {
             "contract": f"C-{client}", "line": str(n), "client": client, "product": product,

@@ -78,7 +78,7 @@ def test_plain_lines_that_agree_never_reach_the_comparator(monkeypatch: pytest.M
     monkeypatch.setattr(Bucket, "_feed", lambda self, client, sides, left, *rest: fed.append((client, left)))
     (tmp_path / "in").mkdir()
     (tmp_path / "scratch").mkdir()
-    Book(Random(1), 0.0).write(tmp_path / "in")
+    Book(Random(1), 0.0, included=(0,)).write(tmp_path / "in")
     one = answer(tmp_path / "in", tmp_path / "scratch", large=True)
     assert one.lines > 10
     assert fed == []

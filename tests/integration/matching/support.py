@@ -26,10 +26,12 @@ from shared.events.catalogue import CATALOGUE, PARTITIONS
 from shared.events.record import Draft, content_of
 from shared.kernel.canonical import canonical, decimal_text
 from shared.kernel.identity import id_hash, partition_of
+from shared.kernel.periods import month_of
 from shared.messaging.loop import ConsumerLoop
 from shared.messaging.postgres import PostgresStore
 from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.inputs import ClientInputs, FeedSpan, GroupInputs
+from shared.reconciliation.statement import group_lines
 from shared.reconciliation.verdict import Verdict, body_bytes
 from shared.reconciliation.world import Feed, Group, World
 from shared.runtime.clock import SystemClock
@@ -239,6 +241,10 @@ class Matching:
             assert row["explained"] + row["pending"] == verdict.explained, key
             waiting = [(one["side"], one["what"], one["until"]) for one in orjson.loads(row["waiting"])]
             assert waiting == [(w.side, w.what, w.until and str(w.until)) for w in verdict.waiting], key
+            if key.level in ("product", "client"):
+                said = group_lines(key.item, verdict, month_of(key.month)).document()
+                for name in ("lines", "vendor"):
+                    assert canonical(orjson.loads(row[name])) == canonical(said[name]), (key, name)
 
     async def replay(self, tenant: str) -> int:
         """Every derived record is what its basis gives, byte for byte; the versions of a stream have no gap. Returns

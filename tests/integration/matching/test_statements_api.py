@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from services.matching import api, statements_api
 from services.matching.preview import Preview
@@ -64,7 +64,7 @@ async def client(database: Database, matching: Matching) -> AsyncIterator[Client
     app.state.statements = Statements(matching.keyed, documents, SystemClock())
     app.state.preview = Preview(matching.keyed, SystemClock())
 
-    async def who(request: statements_api.Request) -> Principal:
+    async def who(request: Request) -> Principal:
         return Principal(request.headers["x-tenant"], None, "key:test")
 
     app.dependency_overrides[operator] = who

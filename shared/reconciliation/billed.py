@@ -117,17 +117,7 @@ def _touches(group: Group, product: str, piece: _Piece) -> bool:
     other = _product(group, piece)
     if other == product:
         return True
-    return other in _kin(group).get(product, ()) and other not in group.used
-
-
-def _kin(group: Group) -> dict[str, set[str]]:
-    kin: dict[str, set[str]] = {}
-    for one in group.products.values():
-        for component in one.components:
-            if component != one.id:
-                kin.setdefault(one.id, set()).add(component)
-                kin.setdefault(component, set()).add(one.id)
-    return kin
+    return other in group.kin.get(product, ()) and other not in group.used
 
 
 # --- in time -----------------------------------------------------------------------------------------------------
@@ -175,7 +165,7 @@ def _meant(group: Group, line: InvoiceLineFacts) -> list[Chain]:
     named = [chain for chain in group.chains if chain.contract == line.contract and line.contract is not None]
     exactly = [chain for chain in named if chain.line == line.contract_line]
     same = [chain for chain in group.chains if chain.product == product]
-    touching = [chain for chain in group.chains if chain.product in _kin(group).get(product, ())]
+    touching = [chain for chain in group.chains if chain.product in group.kin.get(product, ())]
     return exactly or [chain for chain in named if chain.product == product] or same or touching
 
 

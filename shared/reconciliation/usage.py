@@ -81,6 +81,17 @@ class Group:
     def products(self) -> dict[str, Product]:
         return {one.id: one for one in (self.inputs.product, *self.inputs.others)}
 
+    @cached_property
+    def kin(self) -> dict[str, set[str]]:
+        """Product -> those that it is a part of, or that are parts of it."""
+        kin: dict[str, set[str]] = {}
+        for one in self.products.values():
+            for component in one.components:
+                if component != one.id:
+                    kin.setdefault(one.id, set()).add(component)
+                    kin.setdefault(component, set()).add(one.id)
+        return kin
+
     def product_of(self, product: str) -> str:
         """Facts of a group of one product need not name it."""
         return product or self.inputs.product.id

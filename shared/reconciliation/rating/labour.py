@@ -185,11 +185,13 @@ def _lines(
     step = line_step(terms.rounding, service.currency)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], Fraction(item[0][2])))
     lines = [_line(key[1], group, service.currency, part, step) for key, group in ordered]
-    lines = _discounted(_within_room(lines, terms, step.scale), [group for _, group in ordered], service, terms)
+    lines = _within_room(lines, terms, step.scale)
+    lefts = [_of_pieces(line, group) for line, (_, group) in zip(lines, ordered, strict=True)]
+    lines = _discounted(lines, lefts, service, terms)
     paid = _committed([line for line in lines if _costs(line)], terms, service, part, final)
     totals = {(line.component, line.unit_price): line.total for line in paid}
-    for line, (_, group) in zip(lines, ordered, strict=True):
-        weights = [Fraction(piece.hours) for _, piece in group]
+    for line, left, (_, group) in zip(lines, lefts, ordered, strict=True):
+        weights = [max(held, NOTHING) for _, held in left]
         total = totals.get((line.component, line.unit_price), ZERO)
         for (work, _), share in zip(group, split_largest_remainder(total, weights, step.scale), strict=True):
             shares[work.entry.id] += share
@@ -208,15 +210,21 @@ def _within_room(lines: Sequence[Component], terms: Terms, scale: int) -> list[C
     return kept
 
 
-def _discounted(
-    lines: list[Component], groups: Sequence[Sequence[_Share]], service: Service, terms: Terms
-) -> list[Component]:
-    """Each discount on what the ones before left of the hours of its own days, percentages before amounts."""
+_Left = list[tuple[date, Fraction]]  # what each piece of a line still holds of it, exactly, with the piece's day
+
+
+def _of_pieces(line: Component, group: Sequence[_Share]) -> _Left:
+    whole = sum((Fraction(piece.hours) for _, piece in group), NOTHING)
+    return [(piece.day, Fraction(line.total) * Fraction(piece.hours) / whole) for _, piece in group]
+
+
+def _discounted(lines: list[Component], lefts: list[_Left], service: Service, terms: Terms) -> list[Component]:
+    """Each discount on what the ones before left of the hours of its own days, percentages before amounts. What it
+    takes leaves ``lefts``."""
     step = discount_step(terms.rounding, service.currency)
-    lefts = [_by_day(line, group) for line, group in zip(lines, groups, strict=True)]
-    held = _held(service, sorted({day for left in lefts for day in left}))
+    held = _held(service, sorted({day for left in lefts for day, _ in left}))
     for ((pct, amount, name), _), days in sorted(held.items(), key=lambda item: item[0][0][0] is None):
-        insides = [sum((left[day] for day in days & left.keys()), NOTHING) for left in lefts]
+        insides = [sum((holds for day, holds in left if day in days), NOTHING) for left in lefts]
         if pct is not None:
             said = f"{figure(pct)} %"
             taken = [round_to(inside * Fraction(pct) / 100, step.scale, step.mode) for inside in insides]
@@ -226,19 +234,12 @@ def _discounted(
             said = f"{figure(whole)} off"
             taken = split(whole, weights, step.scale, terms.split, terms.order)
         for left, inside, off in zip(lefts, insides, taken, strict=True):
-            for day in days & left.keys() if inside else ():
-                left[day] -= left[day] * Fraction(off) / inside
+            if inside:
+                left[:] = [
+                    (day, holds - holds * Fraction(off) / inside if day in days else holds) for day, holds in left
+                ]
         lines = _less(lines, taken, insides, said, f"{step.mode} {step.scale}", name)
     return lines
-
-
-def _by_day(line: Component, group: Sequence[_Share]) -> dict[date, Fraction]:
-    """What the hours of each day hold of a line, exactly."""
-    hours: dict[date, Fraction] = defaultdict(Fraction)
-    for _, piece in group:
-        hours[piece.day] += Fraction(piece.hours)
-    whole = sum(hours.values(), NOTHING)
-    return {day: Fraction(line.total) * of_day / whole for day, of_day in hours.items() if whole}
 
 
 _Off = tuple[Decimal | None, Decimal | None, str | None]  # percent, amount, name

@@ -419,8 +419,10 @@ def test_a_discount_takes_from_the_hours_of_its_own_days() -> None:
     in_turn = [{"pct": D(10), "effective_to": "2026-06-16"}, {"pct": D(20), "effective_from": "2026-06-16"}]
     entries = (work("T-1", date(2026, 6, 10), "1"), work("T-2", date(2026, 6, 20), "2"))
     agreed = Terms.model_validate(terms(more={"discounts": in_turn}))
-    (line,) = rated(agreed, *entries, part=JUNE).components
+    answer = rated(agreed, *entries, part=JUNE)
+    (line,) = answer.components
     assert line.discounts == D("60.00")  # 10 % of 120.00 and 20 % of 240.00
+    assert [outcome.amount for outcome in answer.outcomes] == [D("108.00"), D("192.00")]
     later = Version(terms("150", more={"discount_amount": D(500)}), date(2026, 6, 16))
     raised = Service((Version(terms(), date(2026, 1, 1), date(2026, 6, 16)), later), "EUR")
     assert total(labour(raised, entries, JUNE)) == D("120.00")

@@ -50,7 +50,7 @@ def _verdict(inputs: ClientInputs, unbilled: Verdict | None, outcomes: Sequence[
     lines = tuple(sorted((line for one in outcomes for line in one.lines), key=lambda line: line.key))
     breaks = [one for outcome in outcomes for one in outcome.breaks]
     waiting = [one for outcome in outcomes for one in outcome.waiting]
-    drawn = unbilled or _sums(lines, breaks)
+    drawn = _sums(lines, breaks) if unbilled is None else _together(unbilled, _sums(lines, breaks), breaks)
     breaks = sorted([*(unbilled.breaks if unbilled else ()), *breaks], key=lambda one: one.stream_key)
     waits = tuple(dict.fromkeys([*(unbilled.waiting if unbilled else ()), *waiting]))
     dates = [one for one in (drawn.next_change, *(wait.until for wait in waits)) if one is not None]
@@ -61,6 +61,21 @@ def _verdict(inputs: ClientInputs, unbilled: Verdict | None, outcomes: Sequence[
         waiting=waits,
         lines=lines,
         next_change=min((day for day in dates if inputs.as_of is None or day > inputs.as_of), default=None),
+    )
+
+
+def _together(unbilled: Verdict, sums: Verdict, breaks: Sequence[Break]) -> Verdict:
+    """What no invoice answers, and what a document (a credit note, say) is wrong by besides."""
+    if not any(one.side == "client" and one.body.amount for one in breaks):
+        return unbilled
+    if unbilled.expected is None or sums.expected is None or unbilled.currency != sums.currency:
+        return replace(unbilled, expected=None, billed=None, explained=_ZERO, broken=_ZERO, currency=None)
+    return replace(
+        unbilled,
+        expected=unbilled.expected + sums.expected,
+        billed=(unbilled.billed or _ZERO) + (sums.billed or _ZERO),
+        explained=unbilled.explained + sums.explained,
+        broken=unbilled.broken + sums.broken,
     )
 
 
@@ -87,7 +102,8 @@ def _unbilled_client(inputs: ClientInputs, committed: Sequence[Commitment]) -> V
     owed = sorted((group for group in inputs.groups if group.owed), key=lambda group: group.product)
     owed += _true_ups(committed)
     invoices, period, grace = inputs.invoices, inputs.period, inputs.settings.invoice_grace_days
-    if invoices.complete or invoices.straddling or not owed:
+    posted = any(line.kind == "invoice" for line in inputs.commitment_lines)
+    if invoices.complete or invoices.straddling or posted or not owed:
         return None
     if invoices.incomplete:
         return Verdict(

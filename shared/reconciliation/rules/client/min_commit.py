@@ -71,7 +71,8 @@ def commitments(inputs: ClientInputs) -> tuple[Commitment, ...]:
 def min_commit(inputs: ClientInputs, found: Sequence[Commitment]) -> LevelOutcome:
     """A line for each commitment; a break where the invoice does not bill what it adds."""
     answers = _answers(inputs, found)
-    invoiced = bool(inputs.invoices.complete or inputs.commitment_lines)
+    posted = any(line.kind == "invoice" for line in inputs.commitment_lines)
+    invoiced = bool(inputs.invoices.complete or posted)
     outcomes = [_judge(inputs, one, answers[one.key], invoiced) for one in found]
     strangers = answers[()]
     lines = tuple(line for one in outcomes for line in one.lines) + tuple(_unasked(inputs, strangers))

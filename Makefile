@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down status test test-long lint format schemas mutants clean
+.PHONY: help setup demo up down status test test-long bench lint format schemas mutants clean
 
 help: ## List every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-long: setup ## The longer proofs
 
 mutants: setup ## Change the money engine in small ways and count what no test notices (ARGS="prices --again")
 	@$(BIN)/python -m tests.mutation.run $(ARGS)
+
+bench: setup ## Reconcile a million lines from files, beside the floor of reading and sorting them (var/bench/latest.json)
+	@$(BIN)/python -m tests.bench.reconcile
 
 lint: setup ## Format, style, types, layers
 	$(BIN)/ruff format --check .

@@ -71,11 +71,8 @@ def settle(agreed: Plain, used: Decimal | None, billed: Posted) -> Decimal | Non
     if agreed.currency != billed.currency:
         return None
     if agreed.model == "flat":
-        return (
-            billed.amount
-            if agreed.price == billed.amount == round_to(agreed.price, exponent(agreed.currency))
-            else None
-        )
+        due = round_to(agreed.price, exponent(agreed.currency))
+        return due if due == billed.amount and due > 0 else None
     if used is None or used < 0 or billed.unit_price != agreed.price:
         return None
     units = max(used - agreed.included, ZERO)

@@ -157,3 +157,72 @@ def test_each_period_has_its_cap_though_a_block_spans_them() -> None:
         assert fates(answer) == [[("over_cap", None, 1), ("block", "A", 5)], [("over_cap", None, 1)]]
         held, drawn = answer.balances[0].held, answer.balances[0].drawn
         assert (held, drawn) == (100, 15)  # five each of the time before, of June and of July
+
+
+def held(agreed: Terms, *, start: str = "1-1", end: str | None = None, second: str | None = None) -> list[D]:
+    """What blocks hold for a service that starts and ends, and maybe has a second version of its terms."""
+    last = None if end is None else day(end)
+    versions = [Version(agreed, day(start), last)]
+    if second is not None:
+        versions = [Version(agreed, day(start), day(second)), Version(agreed, day(second), last)]
+    answer = labour(Service(tuple(versions), "EUR"), [], JUNE)
+    return [D(balance.held) for balance in answer.balances]
+
+
+def test_blocks_are_whole_unless_allowances_are_prorated() -> None:
+    ten_days = block("A", "6-1", "6-11")
+    whole, prorated = terms(blocks=(ten_days,)), terms(blocks=(ten_days,), more={"prorate_allowances": True})
+    for dates, share in (
+        ({"start": "6-6"}, 5),
+        ({"end": "6-4"}, 3),
+        ({"start": "6-3", "end": "6-9"}, 6),
+        ({"start": "6-3", "end": "6-9", "second": "6-5"}, 6),
+        ({"start": "5-1", "end": "7-1"}, 10),
+        ({}, 10),
+    ):
+        assert held(whole, **dates) == [10]  # type: ignore[arg-type]
+        assert held(prorated, **dates) == [share]  # type: ignore[arg-type]
+    money = block("M", "6-1", "6-11", None, amount=D(300))
+    assert held(terms(blocks=(money,), more={"prorate_allowances": True}), start="6-6") == [300]
+
+
+def test_a_block_is_as_its_last_version_has_it() -> None:
+    first, last = terms(blocks=(block("A", "6-1", "7-1", "5"),)), terms(blocks=(block("A", "6-1", "7-1", "8"),))
+    versions = (Version(first, day("1-1"), day("6-10")), Version(last, day("6-10")))
+    (balance,) = labour(Service(versions, "EUR"), [], JUNE).balances
+    assert (balance.held, balance.unit) == (8, "hours")
+
+
+def test_a_lot_that_rolled_over_is_left_until_its_block_ends_and_then_expired() -> None:
+    agreed = terms(blocks=(block("A", "1-1", "6-10", roll_over_cap=D(4)), block("B", "6-10", "7-1")))
+    for part, expired, left in ((JUNE, 0, 4), (JULY, 4, 0)):
+        (lot,) = [balance for balance in rated(agreed, part=part).balances if balance.rolled_from]
+        assert (lot.block, lot.held, lot.expired, lot.left) == ("B", 4, expired, left)
+    open_ended = terms(blocks=(block("A", "1-1", "6-10", roll_over_cap=D(4)), block("B", "6-10", "9-1")))
+    for part in (JUNE, JULY):
+        (lot,) = [balance for balance in rated(open_ended, part=part).balances if balance.rolled_from]
+        assert (lot.expired, lot.left) == (0, 4)
+
+
+def test_what_begins_after_the_part_is_not_among_its_balances() -> None:
+    agreed = terms(blocks=(block("A", "1-1", "6-20", roll_over_cap=D(4)), block("B", "7-1", "9-1")))
+    (a,) = rated(agreed).balances
+    assert (a.block, a.rolled_over, a.expired) == ("A", 4, 6)
+
+
+def test_the_last_half_hour_of_a_block_rolls_over_too() -> None:
+    agreed = terms(blocks=(block("A", "1-1", "6-10", roll_over_cap=D(4)), block("B", "6-10", "9-1")))
+    assert fates(rated(agreed, ("6-2", "9.5"), ("6-11", "1")))[1] == [
+        ("block", "A", D("0.5")),
+        ("block", "B", D("0.5")),
+    ]
+
+
+def test_half_an_hour_that_a_block_cannot_pay_stays_owed() -> None:
+    blocks = (block("A", "6-1", "6-5", "1"), block("B", "6-5", "6-8", "1"), block("C", "6-8", "7-1", "1"))
+    answer = rated(terms(blocks=blocks, overdraw="carry"), ("6-2", "2.5"))
+    assert fates(answer) == [
+        [("block", "A", 1), ("carried", None, D("1.5")), ("block", "B", 1), ("block", "C", D("0.5"))]
+    ]
+    assert answer.carried == 0
+    assert rated(terms(blocks=blocks[:2], overdraw="carry"), ("6-2", "2.5")).carried == D("0.5")

@@ -17,7 +17,8 @@ import orjson
 from shared.events.discrepancies import DiscrepancyBody
 from shared.kernel.canonical import canonical
 from shared.kernel.identity import stream_id
-from shared.reconciliation.world import World
+from shared.reconciliation.statement import group_lines
+from shared.reconciliation.world import Group, World
 
 
 async def every_violation(admin_url: str, tenant: str, arrivals: Mapping[str, Any]) -> list[str]:
@@ -30,6 +31,7 @@ async def every_violation(admin_url: str, tenant: str, arrivals: Mapping[str, An
             *await balanced(connection),
             *await folded(connection, tenant, world),
             *await compared(connection, tenant, world),
+            *await stated(connection, tenant, world),
             *await told(connection, arrivals),
         ]
     finally:
@@ -166,6 +168,27 @@ async def compared(connection: asyncpg.Connection, tenant: str, world: World) ->
     if open_in_log != table.keys():
         found.append(f"open by the log but not by the table, or the reverse: {open_in_log ^ table.keys()}")
     return found
+
+
+async def stated(connection: asyncpg.Connection, tenant: str, world: World) -> list[str]:
+    """The live statements, kept group by group, equal those drawn from scratch over the whole log, byte for byte."""
+    oracle: dict[tuple[Any, ...], list[bytes]] = {}
+    for key, verdict in world.verdicts(tenant).items():
+        if isinstance(key, Group):
+            lines = group_lines(key.product, verdict, key.period).document()["lines"]
+            oracle[key.client, key.period.start, key.product] = [canonical(line) for line in lines]
+    table = {
+        (row["owner"], row["month"], row["item"]): [canonical(line) for line in orjson.loads(row["lines"])]
+        for row in await connection.fetch(
+            "SELECT owner, month, item, lines FROM matching.drawn WHERE tenant = $1 AND level IN ('product', 'client')",
+            tenant,
+        )
+    }
+    return [
+        f"statement of {key}: the table holds {table.get(key)!r}, from scratch it is {oracle.get(key)!r}"
+        for key in sorted(table.keys() | oracle.keys())
+        if (table.get(key) or []) != (oracle.get(key) or [])
+    ]
 
 
 async def told(connection: asyncpg.Connection, arrivals: Mapping[str, Any]) -> list[str]:

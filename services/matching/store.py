@@ -117,7 +117,8 @@ class _Written:
     @exact
     def pending(self) -> Decimal:
         """Of the difference, what its lines cannot conclude yet."""
-        return sum((line.pending for line in self.lines.lines), Decimal(0))
+        of_verdict = (line.pending for line in self.lines.lines if line.key[0] != "break")
+        return sum(of_verdict, Decimal(0))
 
     @property
     def wakes_on(self) -> date | None:

@@ -8,7 +8,7 @@ looks cleaner than its verdicts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -34,7 +34,8 @@ _TEXTS = ("currency", "cost_currency", "contract_ref", "billed_ref", "by")
 class Totals:
     """One currency: ``billed - expected - explained - pending - broken = 0``, exactly.
 
-    Raises ``ArithmeticError`` if it is not. Lines of which an amount is not known are not among it.
+    Raises ``ArithmeticError`` if it is not. A pending line counts with the side that is known, all of it as pending;
+    of any other line both sides have to be known.
     """
 
     currency: str
@@ -207,7 +208,7 @@ def _unsaid(item: str, verdict: Verdict, lines: Iterable[StatementLine], period:
     told = {code for line in lines for code in line.codes}
     for one in verdict.breaks:
         if one.body.code not in told:
-            yield StatementLine(
+            line = StatementLine(
                 key=("break", *one.stream_key),
                 product=one.body.product or item,
                 service=period,
@@ -216,6 +217,11 @@ def _unsaid(item: str, verdict: Verdict, lines: Iterable[StatementLine], period:
                 by=one.body.why,
                 codes=(one.body.code,),
             )
+            amount = one.body.amount
+            if one.body.code is Code.UNBILLED_CLIENT and amount is not None:
+                # What is due is in the groups' lines, which wait for the invoice: here it is concluded.
+                line = replace(line, expected=_ZERO, billed=_ZERO, pending=amount, broken=-amount)
+            yield line
     if verdict.state is State.NOT_COMPARABLE and not any(line.state is LineState.PENDING for line in lines):
         for waiting in sorted(set(verdict.waiting), key=lambda one: (one.side, one.what)):
             yield StatementLine(
@@ -241,16 +247,28 @@ def totals_of(groups: Iterable[GroupLines]) -> tuple[Totals, ...]:
     costs: dict[str, Decimal] = {}
     for group in groups:
         for line in group.lines:
-            if line.currency is not None and line.expected is not None and line.billed is not None:
+            figures = _figures(line)
+            if line.currency is not None and figures is not None:
                 of = sums.setdefault(line.currency, dict.fromkeys(("expected", "billed", *_PARTS), _ZERO))
-                for name in of:
-                    of[name] += getattr(line, name)
+                for name, amount in figures.items():
+                    of[name] += amount
         for currency, cost in _costs(group):
             costs[currency] = costs.get(currency, _ZERO) + cost
     return tuple(
         Totals(currency, **sums.get(currency, {}), cost=costs.get(currency))
         for currency in sorted(sums.keys() | costs.keys())
     )
+
+
+def _figures(line: StatementLine) -> dict[str, Decimal] | None:
+    """What a line adds to the totals, if anything."""
+    if line.expected is not None and line.billed is not None:
+        parts = {name: getattr(line, name) for name in _PARTS}
+        return {"expected": line.expected, "billed": line.billed, **parts}
+    if line.state is not LineState.PENDING or (line.expected is None and line.billed is None):
+        return None
+    expected, billed = line.expected or _ZERO, line.billed or _ZERO
+    return {"expected": expected, "billed": billed, "pending": billed - expected}
 
 
 def _costs(group: GroupLines) -> Iterable[tuple[str, Decimal]]:

@@ -105,6 +105,14 @@ def test_a_line_of_unknown_amount_is_listed_and_not_added_up() -> None:
     assert (made.totals[0].expected, made.counts.lines) == (10, 2)
 
 
+def test_a_pending_line_counts_with_the_side_that_is_known() -> None:
+    waits = replace(line(1), state=LineState.PENDING, by="no invoice of October 2026 yet")
+    made = drawn(edr=verdict(replace(waits, billed=None)), mail=verdict(replace(waits, billed=None, expected=None)))
+    assert made.totals == (Totals("EUR", expected=D(10), pending=D(-10)),)
+    [stray] = drawn(edr=verdict(replace(waits, expected=None))).totals
+    assert stray == Totals("EUR", billed=D(10), pending=D(10))
+
+
 def test_what_vendors_billed_comes_from_their_side_else_from_the_lines() -> None:
     priced = replace(line(1), cost=D(6), cost_currency="USD")
     made = drawn(edr=verdict(priced, vendor=(VendorTotals("EUR", None, D(7)),)), mail=verdict(priced))
@@ -145,7 +153,7 @@ def test_a_verdict_without_lines_is_one_line() -> None:
     assert (only.state, only.pending, only.explained) == (LineState.PENDING, D("0.01"), 0)
 
 
-def test_money_that_the_groups_hold_is_not_counted_again_for_the_whole_client() -> None:
+def test_that_the_client_has_no_invoice_concludes_what_its_groups_wait_for() -> None:
     unbilled = broken(Code.UNBILLED_CLIENT, product=None, amount=D(10), currency="EUR")
     level = Verdict(
         State.BREAK,
@@ -155,8 +163,10 @@ def test_money_that_the_groups_hold_is_not_counted_again_for_the_whole_client() 
         broken=D(-10),
         currency="EUR",
     )
-    made = drawn(**{"edr": verdict(line(1)), "*": level})
-    assert (made.totals[0].expected, made.counts.broken, made.state) == (10, 1, "break")
+    waits = replace(line(1), state=LineState.PENDING, billed=None)
+    made = drawn(**{"edr": verdict(waits), "*": level})
+    assert made.totals == (Totals("EUR", expected=D(10), broken=D(-10)),)
+    assert (made.counts, made.state) == (Counts(2, 0, 0, 1, 1), "break")
 
 
 def test_two_lines_of_one_key_are_refused() -> None:

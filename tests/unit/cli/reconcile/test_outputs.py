@@ -40,9 +40,8 @@ EVIL = '=HYPERLINK("http://x"),<script>alert(1)</script>'
 def evil(folder: Path) -> Answer:
     cells = io.StringIO()
     csv.writer(cells).writerow(["C-1", "1", EVIL, "@edr", "2026-01-01", "EUR", "flat", "100"])
-    return answer(
-        folder, contracts=cells.getvalue(), invoices='INV-1,"=x",2026-11-01,2026-10-01,2026-11-01,EUR,1,-p,1,9,9\n'
-    )
+    invoices = 'INV-1,"=x",2026-11-01,2026-10-01,2026-11-01,EUR,1,-p,1,9,9\n'
+    return answer(folder, contracts=cells.getvalue(), invoices=invoices, as_of="2026-12-01")
 
 
 @pytest.mark.parametrize(

@@ -200,8 +200,9 @@ _CHECK = """
 UPDATE matching.document d SET complete = CASE
     WHEN d.lines IS DISTINCT FROM d.have THEN false
     ELSE (
-      SELECT count(DISTINCT c.line) = d.have AND coalesce(d.digest
-           = encode(sha256(convert_to(coalesce(string_agg(c.digest, E'\\n' ORDER BY c.digest), ''), 'UTF8')), 'hex'), true)
+      SELECT count(DISTINCT c.line) = d.have
+         AND (d.digest IS NULL OR d.digest = encode(sha256(convert_to(
+               coalesce(string_agg(c.digest, E'\\n' ORDER BY c.digest), ''), 'UTF8')), 'hex'))
         FROM (SELECT l.key[4] AS line, (l.value ->> 'digest') COLLATE "C" AS digest FROM matching.cell l
                WHERE l.kind = 'invoice_line' AND l.tenant = d.tenant AND l.key[1] = d.source AND l.key[2] = d.invoice
                  AND l.key[3] = d.version::text) c)
@@ -293,6 +294,20 @@ async def _keep_components(tx: Any, products: Sequence[Moved]) -> None:
     parts = [(one.tenant, *one.key, part) for one in products for part in (one.value or {})["components"]]
     if parts:
         await tx.execute(_ADD_COMPONENTS, *zip(*parts, strict=True))
+
+
+TIED = """
+  WITH RECURSIVE reached(one) AS (
+    SELECT DISTINCT p.one FROM unnest($2::text[]) AS p(one)
+    UNION
+    SELECT n.other FROM reached r
+     CROSS JOIN LATERAL (
+       (SELECT c.part AS other FROM matching.component c WHERE c.tenant = $1 AND c.product = r.one)
+       UNION ALL
+       (SELECT c.product FROM matching.component c WHERE c.tenant = $1 AND c.part = r.one)) n)
+{select}"""
+"""``reached``: every product that bundles tie to some, whatever source says so: a little too much rather than too
+little."""
 
 
 # --- vendors' bills ----------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ another, as an invoice line does whose product is corrected, and only draws in s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -41,8 +41,11 @@ UNIT_GROUPS_MAX = 50
 WAIT_MS_MIN, WAIT_MS_MAX, WAIT_MS_PER_ROW = 100, 10_000, 0.2
 """How long a change of a group waits for others: 20 times what it takes to draw it, at some 10 microseconds a row, so
 that a group of many rows cannot eat a core. By rows and not by a clock: on a busy machine every draw takes long."""
-_IN_THREAD = 20
-"""So many groups are drawn beside the event loop, which has heartbeats to send."""
+_IN_THREAD = 100
+"""So many groups and contract lines are drawn beside the event loop, which has heartbeats to send."""
+AWAKE_S = 2.0
+"""Between two signs of life of a transaction that waits for a draw; less than it may idle."""
+_Result = TypeVar("_Result")
 
 _log = structlog.get_logger(__name__)
 
@@ -111,7 +114,7 @@ class Comparer:
                         return 0
                     if not causes:
                         return 1
-                    drawn = await self.draw(unit, causes)
+                    drawn = await _awake(a, self.draw(unit, causes))
                     await _pace(a, drawn, waits_ms)
                     appended = await write(a, drawn)
             except DEFECTS as error:
@@ -147,11 +150,11 @@ class Comparer:
             level = unit in causes
             wanted = [key.item for key in causes if key.level == "product"]
             month = await read_month(b, snapshot, unit.owner, unit.month, wanted, level=level)
-            verdicts = await _draw_groups(unit, month, month.items)
+            verdicts = await _draw_groups(connection, unit, month, month.items)
             absent = [key.item for key, verdict in verdicts.items() if verdict and rests_on_absence(verdict)]
             if absent:
                 await read_hiding(b, month, absent)
-                verdicts |= await _draw_groups(unit, month, absent)
+                verdicts |= await _draw_groups(connection, unit, month, absent)
         return Drawn(unit, snapshot, _by_group(causes, month), verdicts, b.rows, month)
 
 
@@ -207,10 +210,21 @@ async def _put_off(a: Any, unit: Key) -> None:
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------
-async def _draw_groups(unit: Key, month: Month, items: Sequence[str]) -> dict[Key, Verdict | None]:
-    if len(items) < _IN_THREAD:
+async def _draw_groups(b: Any, unit: Key, month: Month, items: Sequence[str]) -> dict[Key, Verdict | None]:
+    if len(items) + len(month.lines) < _IN_THREAD:
         return _draw_all(unit, month, items)
-    return await asyncio.to_thread(_draw_all, unit, month, items)
+    return await _awake(b, asyncio.to_thread(_draw_all, unit, month, items))
+
+
+async def _awake(connection: Any, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of ``work``; meanwhile the connection's transaction does not count as idle."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=AWAKE_S))[0]:
+            await connection.fetchval("SELECT 1")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _draw_all(unit: Key, month: Month, items: Sequence[str]) -> dict[Key, Verdict | None]:

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from services.matching.cells import UNIT_DAYS, cell_of, longest
+from services.matching.cells import TIED, UNIT_DAYS, cell_of, longest
 from shared.kernel.periods import Period, local_date, month_of
 from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.facts import Cell
-from shared.reconciliation.inputs import Client, LineVersion
+from shared.reconciliation.inputs import Client, LineVersion, Product
 from shared.reconciliation.spans import homes
-from shared.reconciliation.views import line_versions, months_touched, opening, reach
+from shared.reconciliation.views import bundles, line_versions, months_touched, opening, reach
 
 NO_MONTH = date.min
 """The month of an identifier's group, which has none (``-infinity`` in SQL)."""
@@ -151,7 +151,11 @@ class _Step:
     async def tied(self, products: Iterable[str]) -> list[tuple[str, str]]:
         """(product, one that a bundle may tie to it), itself among them."""
         wanted = sorted(set(products))
-        return [(one, other) for one, other in await self.fetch(_TIED, wanted)] if wanted else []
+        parts: dict[str, list[str]] = {}
+        for product, part in await self.fetch(_TIES, wanted) if wanted else ():
+            parts.setdefault(product, []).append(part)
+        together = bundles(Product(one, one, components=tuple(of)) for one, of in parts.items())
+        return [(one, other) for one in wanted for other in together.get(one, (one,))]
 
     async def supplied(self, sources: Iterable[str]) -> dict[str, set[str]]:
         """Source -> the products that it has a sku of, and all that bundles tie to them."""
@@ -227,7 +231,11 @@ class _Far(NamedTuple):
         return {period.start for period in homes(self.lines, self.client, days) if period.start <= ahead}
 
 
-_TIED = "SELECT t.product, t.tied FROM matching.tied($1, $2::text[]) t"
+_TIES = TIED.format(
+    select="""
+SELECT c.product, c.part FROM reached r
+ CROSS JOIN LATERAL (SELECT * FROM matching.component o WHERE o.tenant = $1 AND o.product = r.one OFFSET 0) c"""
+)
 _FAR_LINES = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, m.zone
   FROM (SELECT DISTINCT o.key[1] AS source, o.key[2] AS contract, o.key[3] AS line,
@@ -489,15 +497,15 @@ async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
     for *key, client, product, period in await step.fetch(_VERSIONS, *zip(*lines, strict=True)):
         line = tuple(key)
         owners.setdefault(line, set()).add((client, product))
-        far = longest({"terms": {"period": orjson.loads(period)}}) if period else 0
-        longest_of[line] = max(longest_of.get(line, 0), far)
-    far = await step.far(
-        {pair for pairs in owners.values() for pair in pairs} | {(due.key[4], due.key[5]) for due in dues}
-    )
-    existing: dict[str, list[Any]] = {}
-    clients = {client for pairs in owners.values() for client, _ in pairs} | {due.key[4] for due in dues}
-    for row in await step.fetch(_EXISTING, list(clients)):
-        existing.setdefault(row["owner"], []).append(row)
+        days = longest({"terms": {"period": orjson.loads(period)}}) if period else 0
+        longest_of[line] = max(longest_of.get(line, 0), days)
+    pairs = {pair for of_line in owners.values() for pair in of_line} | {(due.key[4], due.key[5]) for due in dues}
+    far = await step.far(pairs)
+    months: dict[str, set[date]] = {}
+    items: dict[str, set[str]] = {}
+    for _, owner, month, item in await step.fetch(_EXISTING, list({client for client, _ in pairs})):
+        months.setdefault(owner, set()).add(month)
+        items.setdefault(owner, {LEVEL}).add(item)
     for due in dues:
         line, first = due.key[:3], date.fromisoformat(due.key[3])
         said, held = due.key[6:] or ("0", "")
@@ -506,11 +514,10 @@ async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:
             # What comes after a line that has ended is reckoned in its periods until another line begins.
             others = far[client, product].longest if (client, product) in far else 0
             since = first - timedelta(days=min(max(back, others), (first - date.min).days))
-            later = {row["month"] for row in existing.get(client, ()) if row["month"] >= month_of(since).start}
-            months = later.union(step.since(since))
+            later = {month for month in months.get(client, ()) if month >= month_of(since).start}
             # A commitment over several lines is the level's, and takes invoice lines from whatever group they were in.
-            products = {product, LEVEL, *(row["item"] for row in existing.get(client, ()))} if held else {product}
-            for month in months:
+            products = {product, LEVEL} | items.get(client, set()) if held else {product}
+            for month in later.union(step.since(since)):
                 for one in products:
                     step.found.group(step.tenant, client, month, one, due.cause)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from services.matching.cells import cell_of
+from services.matching.cells import TIED, cell_of
 from services.matching.expand import Key
 from services.matching.fold import CONSUMER, TOPICS
 from shared.events.discrepancies import Basis, Source
@@ -131,12 +131,14 @@ def _setting(tenant: str, key: Sequence[str], value: dict[str, Any] | None) -> C
 # "LATERAL ... OFFSET 0" asks for one look into an index per row: the table holds cells of many kinds, and right after a
 # load its statistics know nothing of the new ones, so a plan of the database's own choice may read all for each row.
 # The products that bundles may tie to some, and what is recorded of each.
-_PRODUCTS = """
-SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, t.tied
-  FROM (SELECT DISTINCT r.tied FROM matching.tied($1, $2::text[]) r) t
+_PRODUCTS = TIED.format(
+    select="""
+SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record, t.one AS tied
+  FROM reached t
   LEFT JOIN LATERAL (
     SELECT * FROM matching.cell p
-     WHERE p.tenant = $1 AND p.kind = 'product' AND p.product = t.tied OFFSET 0) c ON true"""
+     WHERE p.tenant = $1 AND p.kind = 'product' AND p.product = t.one OFFSET 0) c ON true"""
+)
 
 # The client, every version of the lines that were ever its (and these products'), and of its commitments.
 _CONTRACT = """

@@ -53,7 +53,7 @@ async def test_detected_changed_cleared_and_detected_again(matching: Matching) -
         await diary.tell()
     diary.book.line("northwind", "edr", "2026-09-01", unit="4.20", recurring=("60", "4.20"), run=1)
     await diary.tell()
-    diary.book.usage("61", OCTOBER + timedelta(hours=2))
+    diary.book.usage("75", OCTOBER + timedelta(hours=2))
     await diary.tell()
     assert await matching.stream(TENANT, "QTY_UNDER") == [
         ("detected", 1), ("changed", 2), ("cleared", 3), ("detected", 4),

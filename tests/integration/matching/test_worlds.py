@@ -29,7 +29,7 @@ SELECT count(pg_terminate_backend(pid)) FROM (
    ORDER BY random() LIMIT 1) a"""
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 async def test_after_every_few_records_the_tables_say_what_the_oracle_says(matching: Matching, seed: int) -> None:
     book = RandomBook(Random(seed), 130)
     records = book.shuffled()
@@ -71,7 +71,7 @@ def _says_everything(inputs: GroupInputs) -> Verdict:
     return Verdict(State.MATCHED, explained_by=digest, currency="EUR")
 
 
-@pytest.mark.parametrize("seed", range(200, 212))
+@pytest.mark.parametrize("seed", range(200, 203))
 async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
     matching: Matching, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,7 @@ async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
     assert await matching.check_inputs(TENANT) > 20
 
 
-@pytest.mark.parametrize("seed", range(100, 103))
+@pytest.mark.parametrize("seed", range(100, 102))
 async def test_concurrent_members_that_are_killed_at_random_end_in_the_same_state(
     matching: Matching, seed: int
 ) -> None:
@@ -127,14 +127,15 @@ async def _kill(matching: Matching, random: Random, ended: asyncio.Event) -> int
 
 
 def test_the_random_books_say_everything_that_can_come_apart() -> None:
-    """The proof of the proof: over the seeds above every code is drawn, and every kind of wait."""
+    """The proof of the proof: over the seeds above most codes are drawn (those that an invoice must hit exactly are
+    not), and every kind of wait."""
     codes, sides = set(), set()
-    for seed in range(8):
+    for seed in range(6):
         book = RandomBook(Random(seed), 130)
         records = book.shuffled()
         for upto in range(20, len(records), 15):
             for verdict in World().fold(records[:upto]).verdicts(TENANT).values():
                 codes |= {one.body.code for one in verdict.breaks}
                 sides |= {waiting.side for waiting in verdict.waiting}
-    assert len(codes) == 9, codes
-    assert {"invoice", "invoice_lines", "usage_complete", "mapping", "partial_period", "price", "unit"} <= sides
+    assert len(codes) >= 14, codes
+    assert {"invoice", "invoice_lines", "usage_complete", "mapping", "price", "unit", "terms", "vendor_bill"} <= sides

@@ -279,15 +279,15 @@ def test_a_verdict_that_leaves_a_residual_cannot_be_made() -> None:
 def test_the_random_worlds_hold_every_code_state_and_wait() -> None:
     """Otherwise the properties above would prove little."""
     wanted: set[str] = {*WRITTEN, *State, "invoice", "invoice_lines", "usage_complete", "mapping"}
-    wanted |= {"partial_period", "price", "terms", "unit"}
+    wanted |= {"price", "terms", "unit"}
     seen: set[str] = set()
     for seed in range(1_000):
         for verdict in World().fold(Scribe(seed).write(60)).verdicts(TENANT).values():
             seen |= {one.body.code for one in verdict.breaks} | {verdict.state}
             seen |= {wait.side for wait in verdict.waiting}
-        if seen == wanted:
+        if wanted <= seen:
             return
-    assert seen == wanted
+    assert wanted <= seen
 
 
 # --- wrong folds: the properties must refuse them ------------------------------------------------------------------

@@ -69,6 +69,16 @@ async def test_a_group_keeps_its_lines_and_their_sums_by_currency(matching: Matc
     assert (line["expected"], line["billed"]) == ("222.6", "168")
 
 
+async def test_a_month_that_was_never_invoiced_adds_up_to_what_is_broken(matching: Matching) -> None:
+    book = agreed()
+    book.tick("2026-11-20")
+    await settled(book, matching)
+    row = await matching.admin.fetchrow(
+        "SELECT sum(expected), sum(billed), sum(pending), sum(broken) FROM matching.subtotal WHERE month = '2026-10-01'"
+    )
+    assert tuple(row) == (Decimal("252.6"), 0, 0, Decimal("-252.6"))
+
+
 async def test_a_group_that_is_gone_leaves_no_sums(matching: Matching) -> None:
     diary = await settled(agreed(), matching)
     items = "SELECT DISTINCT item FROM matching.subtotal ORDER BY 1"

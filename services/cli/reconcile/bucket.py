@@ -283,7 +283,7 @@ class Bucket:
                 return False
             numbers.add(quick.cell(line.cells, "line"))
             amount += quick.value(quick.figures_of(line.cells)[_AMOUNT])
-            total = None if posted.total is None else quick.number(line.cells[posted.total])[1]
+            total = None if posted.total is None else quick.value(line.cells[posted.total])
         return len(numbers) == len(document.rows) and (total is None or total == amount)
 
     def _settled(self, client: str, sides: Mapping[str, _Sides]) -> dict[str, bulk.Settled]:

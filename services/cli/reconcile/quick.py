@@ -28,6 +28,9 @@ from shared.kernel.periods import Period
 from shared.reconciliation.bulk import is_plain
 
 _ZERO = Decimal(0)
+_NOT_PLAIN = 2
+_HELD = 200_000
+"""Cells whose meaning is kept at hand."""
 
 _FIGURE = re.compile(r"-?\d{1,15}(?:\.\d{1,12})?", re.ASCII)
 _WORD_MAX, _TIME_MAX = 40, 27
@@ -124,12 +127,14 @@ class Quick:
         self._header_cells = _cells_at([at[name] for name in self.layout.header_columns])
         self._rest = _cells_at([n for n in sorted(at.values()) if n not in free])
         self._words_of, self._figures_of = _cells_at(self.words), _cells_at(self.figures)
+        self._times_of = _cells_at(self.times)
         self.named = _cells_or_nothing([at.get(name) for name in _NAMED[kind]])
         """The cells that name a row: see :data:`_NAMED`. What the file has no column for is empty."""
         self.figures_of = _cells_at([at[name] for name in _COMPARED[kind]])
         """The figures that are compared, as they stand."""
         self._shapes: dict[Any, Shape | None] = {}
-        self._numbers: dict[str, tuple[int, Decimal | None]] = {"": (0, None)}
+        self._classes: dict[str, int] = {}
+        self._values: dict[str, Decimal] = {}
         self._instants: dict[str, datetime | None] = {"": None}
         self._good: set[str] = set()
         profile = of.profile
@@ -150,47 +155,49 @@ class Quick:
 
     def shape(self, cells: list[str]) -> Shape | None:
         """The shape of a row; ``None``: it has none, and is read by the profile."""
-        good = self._good
-        filled = []
-        for word in self._words_of(cells):
-            if word not in good and not (word == "" or self._is_good(word)):
-                return None
-            filled.append(word != "")
-        classes = [self.number(text)[0] for text in self._figures_of(cells)]
-        times = [cells[n] != "" for n in self.times]
-        key = (self._rest(cells), *filled, *classes, *times)
+        # Half of all time goes here: what could loop in Python loops in C.
+        words = self._words_of(cells)
+        if not self._good.issuperset(words) and not all(map(self._is_good, words)):
+            return None
+        try:
+            classes = tuple(map(self._classes.__getitem__, self._figures_of(cells)))
+        except KeyError:
+            classes = tuple(self.number(text)[0] for text in self._figures_of(cells))
+        filled = "" in words and tuple(map(bool, words))
+        key = (self._rest(cells), classes, filled, tuple(map(bool, self._times_of(cells))))
         try:
             return self._shapes[key]
         except KeyError:
-            shape = self._shapes[key] = None if None in classes or 2 in classes else self._read(cells)
+            shape = self._shapes[key] = None if _NOT_PLAIN in classes or not self.plain else self._read(cells)
             return shape
 
     def _is_good(self, word: str) -> bool:
         quoted = len(word) + 2 * (word.count("%") + word.count("/"))
-        if quoted > _WORD_MAX or word != word.strip() or not word.isprintable() or word == "*" or "⟦" in word:
+        if quoted > _WORD_MAX or word != word.strip() or not (word == "" or word.isprintable()):
             return False
+        if word == "*" or "⟦" in word:
+            return False
+        if len(self._good) > _HELD:
+            self._good.clear()
         self._good.add(word)
         return True
 
-    def number(self, text: str) -> tuple[int, Decimal | None]:
+    def number(self, text: str) -> tuple[int, Decimal]:
         """(class, value) of a figure: 0 empty, 1 positive, -1 negative, 3 zero, 2 not plain."""
-        known = self._numbers.get(text)
-        if known is None:
-            if not _FIGURE.fullmatch(text):
-                known = (2, None)
-            else:
-                value = Decimal(text)
-                known = (1 if value > 0 else -1 if value < 0 else 3, value)
-            if len(self._numbers) > 200_000:
-                self._numbers.clear()
-                self._numbers[""] = (0, None)
-            self._numbers[text] = known
-        return known
+        if text not in self._values:
+            if len(self._values) > _HELD:
+                self._values.clear()
+                self._classes.clear()
+            value = Decimal(text) if _FIGURE.fullmatch(text) else _ZERO
+            known = 0 if text == "" else 1 if value > 0 else -1 if value < 0 else 3
+            self._classes[text] = known if not text or _FIGURE.fullmatch(text) else _NOT_PLAIN
+            self._values[text] = value
+        return self._classes[text], self._values[text]
 
     def instant(self, text: str) -> datetime | None:
         """A time; ``None`` for a cell that is empty or none."""
         if text not in self._instants:
-            if len(self._instants) > 200_000:
+            if len(self._instants) > _HELD:
                 self._instants.clear()
             try:
                 self._instants[text] = parse("instant", text, self._notation) if text else None
@@ -267,9 +274,7 @@ class Quick:
         for path, n in shape.words:
             _put(data, path, cells[n])
         for path, n in shape.figures:
-            value = self.number(cells[n])[1]
-            assert value is not None
-            _put(data, path, decimal_text(value))
+            _put(data, path, decimal_text(self.value(cells[n])))
         if shape.until is not None:
             data["until"] = self._time(cells[shape.until])
         return {
@@ -295,7 +300,10 @@ class Quick:
 
     def value(self, text: str) -> Decimal:
         """A figure of a row that has a shape; an empty one is 0."""
-        return self.number(text)[1] or _ZERO
+        try:
+            return self._values[text]
+        except KeyError:
+            return self.number(text)[1]
 
     def said(self, figure: int | Decimal, cells: list[str]) -> Decimal:
         """A figure of the shape, or of the cell that says it."""

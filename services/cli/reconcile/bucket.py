@@ -343,6 +343,8 @@ class Bucket:
         quick = self._quicks[lines[0].sheet]
         whose = quick.named(lines[0].cells)
         kind = first.data["kind"]
+        if len(lines) == 1:
+            return self._measured_once(quick, lines[0], start, end)
         times, total, level = set(), ZERO, None
         for line in lines:
             quick = self._quicks[line.sheet]
@@ -368,6 +370,18 @@ class Bucket:
         if kind == "counter":
             return total
         return level if min(at for at, *_ in times) == start else _UNKNOWN
+
+    @staticmethod
+    def _measured_once(quick: Quick, line: _Line, start: datetime, end: datetime) -> Decimal | None:
+        """The same of one row: what most groups have."""
+        shape, cells = line.shape, line.cells
+        at = None if shape.at is None else quick.instant(cells[shape.at])
+        if at is None or not start <= at < end:
+            return _UNKNOWN
+        (quantity,) = quick.figures_of(cells)
+        kind = shape.data["kind"]
+        plain = kind == "counter" or (kind == "gauge" and shape.until is None and at == start)
+        return quick.value(quantity) if plain else _UNKNOWN
 
     # --- what the comparator is given --------------------------------------------------------------------------------
     def _feed(

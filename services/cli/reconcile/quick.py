@@ -349,6 +349,8 @@ def _posted(model: Any, header: Shape) -> Posted | None:
     said = {*header.data, *(path for path, _ in (*header.words, *header.figures))}
     if not (model.model_dump(exclude_defaults=True).keys() <= _PLAIN_LINE and said <= _PLAIN_HEADER):
         return None
+    if "total" in header.data:
+        return None  # a total of nothing, that no row's cell says
     start, end = (date.fromisoformat(header.data[name]) for name in ("period_from", "period_to"))
     return Posted(Period(start, end), header.data["currency"], header.at_of("total"))
 

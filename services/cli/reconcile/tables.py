@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from services.cli.reconcile.answer import Answer, Names, standing_of
@@ -17,8 +18,6 @@ from shared.reconciliation.statement import GroupLines, Statement
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _FIGURE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
-
-_QUOTED = re.compile(r'[",\r\n]')
 
 DISCREPANCIES = (
     *("code", "client", "client_name", "product", "product_name", "vendor_source", "account", "sku"),
@@ -89,6 +88,10 @@ def lines_of(names: Names, client: str, period: Period, group: GroupLines) -> It
         ]
 
 
+_figure = lru_cache(maxsize=65_536)(decimal_text)
+"""Quantities and prices repeat from line to line."""
+
+
 class LineWriter:
     """The rows of many statements of one period: those of settled lines are put together from texts."""
 
@@ -114,15 +117,16 @@ class LineWriter:
             self._products[one.product] = product
         amount = decimal_text(one.amount)
         # Of a flat price no units are compared: the invoice line's quantity answers none.
-        quantity, billed = ("", "0") if one.quantity is None else (decimal_text(one.quantity),) * 2
-        price = "" if one.price is None else decimal_text(one.price)
+        quantity, billed = ("", "0") if one.quantity is None else (_figure(one.quantity),) * 2
+        price = "" if one.price is None else _figure(one.price)
         return (
             f"{head},{self._span},{product},{self._span},matched,{one.currency},{amount},{amount},0,0,0,,,"
             f"{quantity},{billed},{price},{price},{self._ref(one.contract_ref)},{self._ref(one.billed_ref)},,,\n"
         )
 
     def _ref(self, ref: str) -> str:
-        return ref if ref[0].isalnum() and not _QUOTED.search(ref) else self._text([ref])
+        # Cells of a plain file hold no quotes and no line ends.
+        return ref if ref[0].isalnum() and "," not in ref else self._text([ref])
 
     @staticmethod
     def _text(row: Iterable[Any]) -> str:

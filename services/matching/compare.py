@@ -154,7 +154,8 @@ class Comparer:
             absent = [key.item for key, verdict in verdicts.items() if verdict and rests_on_absence(verdict)]
             if absent:
                 await read_hiding(b, month, absent)
-                verdicts |= await _draw_groups(connection, unit, month, absent)
+                hidden = [item for item in absent if any(one in month.hiding for one in month.members(item))]
+                verdicts |= await _draw_groups(connection, unit, month, hidden)
         return Drawn(unit, snapshot, _by_group(causes, month), verdicts, b.rows, month)
 
 

@@ -24,7 +24,7 @@ from tests.unit.reconciliation.book import NOON, TENANT
 
 LINES, GROUP = 10_000, 40
 AIM_MS, BOUND_MS = 50, 250
-"""What is aimed at on an idle machine, and what a busy one must hold: a cost that grew with the client would be seconds."""
+"""What is aimed at on an idle machine, and what a busy one must hold: what grew with the client took seconds."""
 _RECORDED = datetime(2026, 11, 2, tzinfo=UTC)
 
 

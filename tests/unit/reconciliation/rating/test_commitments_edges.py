@@ -79,6 +79,19 @@ def test_a_maximum_of_later_terms_counts_what_lies_in_them() -> None:
     assert (line.amount, line.discounts) == (D("50.00"), D("8.00"))  # 10.00 lie in it, 3.00 x 20/30 is the most
 
 
+def test_what_counts_below_a_maximum_is_rounded_as_the_lines_are() -> None:
+    """Two thirds of the line lie in the later terms, and 3.00 x 20/30 is the most of them."""
+    for more, excess in (({}, "4.67"), (DOWN, "4.66")):
+        of = versions(("6-1", unit("10", **more)), ("6-11", unit("10", maximum_amount="3", **more)))
+        (line,) = due(of, seats(("6-1", "1")), JUNE, True)
+        assert line.discounts == D(excess)
+
+
+def test_cents_above_a_maximum_are_a_discount_too() -> None:
+    (line,) = due(service(unit("0.10", maximum_amount="10")), counter("103"), JUNE, True)
+    assert (line.amount, line.discounts) == (D("10.30"), D("0.30"))
+
+
 def component(name: str, amount: str, **more: Any) -> Component:
     return Component(name, D(1), D(amount), D(amount), JUNE.start, JUNE.end, **more)
 

@@ -157,3 +157,20 @@ def test_a_period_of_once_is_charged_whole() -> None:
     part = Part(day("6-17"), day("6-18"), day("6-17"), day("6-18"))
     assert total(due(of, None, part, True)) == D("90.00")
     assert part.start == date(2025, 6, 17)
+
+
+def test_usage_comes_before_the_flat_though_the_flat_was_due_first() -> None:
+    of = terms("graduated", price=tiers((None, "2", "9")))
+    found = due(versions(("6-1", of), ("6-16", of)), used(("6-20", "5")), JUNE, True)
+    assert figures(found) == [("tier 1.usage", D("10.00")), ("tier 1.flat", D("9.00"))]
+
+
+def test_a_line_is_rounded_in_the_mode_of_its_terms() -> None:
+    for mode, amount in (("down", "0.01"), ("half_up", "0.02")):
+        of = service(unit("0.019", rounding={"line": step(2, mode)}))
+        assert total(due(of, counter("1"), JUNE, True)) == D(amount)
+
+
+def test_a_line_spans_its_part_though_the_gauge_stood_for_less() -> None:
+    (line,) = due(service(unit("30")), seats(("6-11", "5")), JUNE, True)
+    assert (line.start, line.end, line.quantity) == (JUNE.start, JUNE.end, 5)

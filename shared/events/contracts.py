@@ -424,6 +424,9 @@ class Terms(Data):
     """The price model."""
     meter: Key | None = None
     """The meter that is billed; empty when the product has one."""
+    measured_by: Literal["usage", "vendor_bill"] | None = None
+    """What says how much was used: meters, or the units that the vendor's bill charges. Empty: meters where the product
+    has any or its source declares complete runs, else the bill; licences that were bought by the bill, too."""
     billing: Literal["advance", "arrears"] = "arrears"
     """When a period is billed: at its start or at its end."""
     period: BillingPeriod = Field(default_factory=BillingPeriod)
@@ -492,6 +495,13 @@ class Terms(Data):
     """Agreed cost of one unit at the vendor, in the line's currency; empty: the product's."""
     margin_floor_pct: Exact | None = Field(default=None, ge=0, le=100)
     """Least margin in percent of what is billed; empty: the tenant's setting."""
+
+    @field_validator("measured_by")
+    @classmethod
+    def _without_meter(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "vendor_bill" and info.data.get("meter") is not None:
+            raise ValueError("counts what the bill charges, and meter names a meter; send one of the two")
+        return value
 
     @field_validator("proration")
     @classmethod

@@ -158,7 +158,7 @@ def _of_line(
         used=demand.supply.used,
         expected=expected,
         billed=billed,
-        usage_gaps=_usage_gaps(group, demand.period),
+        usage_gaps=() if demand.supply.by_bill else _usage_gaps(group, demand.period),
         charges=charges if mode == "invoice" else (),
         part=demand.part,
         prorated=not demand.part.whole or _changes(demand),
@@ -408,6 +408,7 @@ def _without_contract(
     of = group.products[product]
     charges = sorted(charges, key=lambda one: posted_order(one.line))
     meters = group.used.get(product, []) if used_alone else []
+    by_bill = product in group.by_bill
     posted = any(charge.line.kind == "invoice" for charge in charges)
     mode: Mode = "invoice" if inputs.invoices.complete or posted else "agreement"
     troubles = [_other_span(charge, inputs.period) for charge in charges if charge.line.period != inputs.period]
@@ -416,6 +417,7 @@ def _without_contract(
         troubles.append(Waiting("unit", f"{kinds(meters)} are measured; the terms name no meter", None))
     elif meters:
         used = measure(meters, inputs.period, group.zone)
+        used = group.as_charged((product,), used) if by_bill else used
     if not meters and charges:
         # Lines that no usage and no contract asks for: what period they are of makes no difference.
         troubles = []
@@ -442,7 +444,7 @@ def _without_contract(
         expected=expected,
         billed=billed,
         # What a flat price covers has no usage to wait for, where no source of usage is known.
-        usage_gaps=() if mine and not inputs.feed_sources else _usage_gaps(group, inputs.period),
+        usage_gaps=() if by_bill or (mine and not inputs.feed_sources) else _usage_gaps(group, inputs.period),
         charges=tuple(charges) if mode == "invoice" else (),
         excluded=_excluded(group, product),
     )

@@ -20,15 +20,14 @@ from shared.kernel.periods import Period, bounds, instant_of
 from shared.reconciliation import words
 from shared.reconciliation.chains import Chain, chains, expired
 from shared.reconciliation.inputs import GroupInputs, Measured, Product
+from shared.reconciliation.licences import ASSIGNED, CHARGED, by_bill, charged, units
 from shared.reconciliation.measure import ALL, NOTHING, Quantity, Take, levels, mean_level, measure, shows_usage
 from shared.reconciliation.rating import parts, version_at
 from shared.reconciliation.rating.model import Amount, Level, Measurement, Part, Service
-from shared.reconciliation.spans import stretches
+from shared.reconciliation.spans import needed, stretches
 from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
 
-ASSIGNED = "assigned"
-"""A meter of this name counts licences in the vendor's tenant, and no usage."""
 _ZERO = Decimal(0)
 _METER = attrgetter("source", "account", "sku", "meter", "kind")
 
@@ -40,6 +39,8 @@ class Supply(NamedTuple):
     used: Quantity = NOTHING
     trouble: Waiting | None = None
     """Why it cannot be said what was used."""
+    by_bill: bool = False
+    """The vendor's bill says what was used."""
 
 
 @dataclass(eq=False, slots=True)
@@ -115,7 +116,30 @@ class Group:
             sorted(self.inputs.measured, key=_order) if len(self.inputs.measured) > 1 else self.inputs.measured
         ):
             found.setdefault(self.product_of(meter.product), []).append(meter)
+        for product in self.by_bill:
+            assigned = [meter for meter in found.get(product, ()) if meter.meter == ASSIGNED]
+            spans = needed(self.inputs.lines, self.inputs.client, self.inputs.period)
+            found[product] = [*assigned, *charged(self.inputs, product, spans)]
         return found
+
+    @cached_property
+    def by_bill(self) -> frozenset[str]:
+        """The products whose usage the vendor's bill says."""
+        return frozenset(product for product in self.products if by_bill(self.inputs, product, self.chains))
+
+    def as_charged(self, products: Iterable[str], used: Quantity) -> Quantity:
+        """A quantity that is read from the vendor's bill, with the lines that it rests on."""
+        lines = sorted(
+            (line for line in self.inputs.vendor_lines if line.product in products and units(line) is not None),
+            key=lambda one: (one.source, one.issuer, one.bill, one.line),
+        )
+        refs = words.more([f"{line.bill} line {line.line}" for line in lines])
+        return replace(
+            used,
+            formula=f"the vendor's bill charges ({refs}): {used.formula}",
+            sources=sample(line.record for line in lines),
+            records=len(lines),
+        )
 
     def complete(self, source: str, start: datetime, end: datetime) -> bool:
         """Whether a source has declared ``[start, end)`` complete; pieces add up."""
@@ -292,14 +316,33 @@ def supply(group: Group, demand: Demand, sources: Sequence[str], besides: set[st
     """What a line is rated by; of a bundle without a named meter the part that was used most."""
     spans = stretches(demand.service, demand.part)
     named = demand.terms.meter
+    awaited = [one for one in sources if one in group.by_bill and not _charged(group, one)]
+    if awaited:
+        names = words.more(sorted(group.products[one].name for one in awaited))
+        what = f"no vendor's bill of {words.month(demand.period)} for {names} yet"
+        return Supply(None, NOTHING, Waiting("vendor_bill", what, None))
     if named is not None or len(sources) == 1:
         known = [meter for product in sources for meter in group.meters.get(product, ())]
-        return _supply(group, demand, known, spans, besides, take)
-    each = [_supply(group, demand, group.meters.get(product, []), spans, besides, take) for product in sources]
+        return _as_charged(group, sources, _supply(group, demand, known, spans, besides, take))
+    each = [
+        _as_charged(group, [one], _supply(group, demand, group.meters.get(one, []), spans, besides, take))
+        for one in sources
+    ]
     troubles = [one for one in each if one.trouble is not None]
     if troubles:
         return troubles[0]
     return max(each, key=lambda one: one.used.value)  # the first of equal ones: sources are in order
+
+
+def _charged(group: Group, product: str) -> bool:
+    return any(meter.meter == CHARGED for meter in group.meters.get(product, ()))
+
+
+def _as_charged(group: Group, sources: Sequence[str], found: Supply) -> Supply:
+    """A supply that rests on the vendor's bill names its lines."""
+    if not any(one in group.by_bill for one in sources):
+        return found
+    return found._replace(by_bill=True, used=group.as_charged(sources, found.used))
 
 
 def _supply(

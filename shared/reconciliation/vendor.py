@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from shared.events.contracts import Terms
 from shared.events.discrepancies import Source
 from shared.kernel.money import money
-from shared.kernel.periods import Period, bounds, local_date
+from shared.kernel.periods import bounds
 from shared.reconciliation import words
 from shared.reconciliation.bodies import DIGITS, Frame, sayable
 from shared.reconciliation.chains import Chain, chains
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupInputs, Measured, VendorLine
+from shared.reconciliation.licences import ASSIGNED, BOUGHT, by_bill, dates, units
 from shared.reconciliation.measure import measure
 from shared.reconciliation.rules.vendor.assigned_ne_purchased import assigned_ne_purchased
 from shared.reconciliation.rules.vendor.base import (
@@ -35,11 +35,7 @@ from shared.reconciliation.rules.vendor.margin_floor import margin_floor
 from shared.reconciliation.stale import feed_waits
 from shared.reconciliation.verdict import Break, VendorTotals, Waiting
 
-ASSIGNED = "assigned"
-"""A meter of this name counts the licences that users hold in the tenant."""
-_HALF_DAY = timedelta(hours=12)
-_WITHOUT_UNITS = frozenset({"Tax", "Credit", "Adjustment"})
-"""FOCUS charge categories that move cost and never usage."""
+_SHORT = 10**8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,8 @@ class VendorSide:
 def vendor_side(
     inputs: GroupInputs, used: Mapping[str, Decimal] | None, billed: tuple[Decimal, str] | None
 ) -> VendorSide:
-    """Compare the vendors' charges of the month with the agreed cost, the use and the client's bill.
+    """Compare the vendors' charges of the month with the agreed cost, the use and the client's bill. What the bill
+    itself says of the use is not set against it.
 
     ``used``: measured units by product, without those that are not known. ``billed``: what the client is billed for
     the group once its own breaks are put right, and its currency; ``None`` where nothing is. Without a vendor's bill
@@ -67,7 +64,9 @@ def vendor_side(
     """
     if not inputs.vendor_lines:
         return VendorSide(waiting=_bill_awaited(inputs, used))
-    case = _case(inputs, used or {}, billed)
+    known = chains(inputs.lines, inputs.client.time_zone)
+    metered = {product: of for product, of in (used or {}).items() if not by_bill(inputs, product, known)}
+    case = _case(inputs, metered, billed)
     if not _sayable(case):
         return VendorSide(waiting=(DIGITS,))
     costs = cost_mismatch(case)
@@ -79,7 +78,7 @@ def vendor_side(
 
 
 def _bill_awaited(inputs: GroupInputs, used: Mapping[str, Decimal] | None) -> tuple[Waiting, ...]:
-    agreed = _agreed(inputs)
+    agreed = _agreed(inputs, _in_force(inputs))
     names = [one.name for one in (inputs.product, *inputs.others) if one.id in agreed and (used or {}).get(one.id)]
     if not names:
         return ()
@@ -92,11 +91,20 @@ def _sayable(case: VendorCase) -> bool:
     costs = sum((abs(one.cost) for one in case.costs), ZERO)
     units = sum((abs(one.quantity) for one in case.charges), ZERO) + sum(map(abs, case.used.values()), ZERO)
     units += sum((of[0] for of in case.assigned.values()), ZERO)
-    each = [Fraction(one.cost) / Fraction(one.quantity) / share(one.period) for one in case.charges if one.quantity]
+    each = [
+        Fraction(one.cost) / Fraction(one.quantity) / share(one.period)
+        for one in case.charges
+        if one.quantity and not _short(one)
+    ]
     agreed = max((one.cost for of in case.agreed.values() for one in of), default=ZERO)
     # Several months in one charge: no more than a lifetime of them.
     worth = units * agreed * 1_200
     return sayable(costs, units, worth, *each, case.billed[0] if case.billed else None)
+
+
+def _short(charge: Charge) -> bool:
+    """Whether no quotient of the charge's figures can be too long."""
+    return abs(charge.cost) < _SHORT and abs(charge.quantity) * _SHORT > 1
 
 
 # --- the case ----------------------------------------------------------------------------------------------------
@@ -104,13 +112,15 @@ def _case(inputs: GroupInputs, used: Mapping[str, Decimal], billed: tuple[Decima
     charges: list[Charge] = []
     moved: list[Moved] = []
     for line in sorted(inputs.vendor_lines, key=_order):
-        if line.category in _WITHOUT_UNITS or line.quantity is None:
+        quantity = units(line)
+        if quantity is None:
             category = line.category or "Adjustment"
             cost = line.billed_cost * line.share
             moved.append(Moved(line.product, category, cost, line.currency, line.record))
         else:
-            charges.append(_charge(line, line.quantity, inputs.client.time_zone))
-    floors = [terms.margin_floor_pct for terms, _, _ in _in_force(inputs) if terms.margin_floor_pct is not None]
+            charges.append(_charge(line, quantity, inputs.client.time_zone))
+    held = _in_force(inputs)
+    floors = [terms.margin_floor_pct for terms, _, _ in held if terms.margin_floor_pct is not None]
     products = {one.id: one for one in (inputs.product, *inputs.others)}
     return VendorCase(
         frame=Frame(client=inputs.client, period=inputs.period, as_of=inputs.as_of, settings=inputs.settings),
@@ -118,7 +128,7 @@ def _case(inputs: GroupInputs, used: Mapping[str, Decimal], billed: tuple[Decima
         lead=inputs.product,
         charges=tuple(charges),
         moved=tuple(moved),
-        agreed=_agreed(inputs),
+        agreed=_agreed(inputs, held),
         used=used,
         assigned=_assigned(inputs),
         gaps=_gaps(inputs),
@@ -138,26 +148,15 @@ def _charge(line: VendorLine, quantity: Decimal, time_zone: str) -> Charge:
         line.account,
         line.sku,
         line.product,
-        line.category == "Purchase",
+        line.category in BOUGHT,
         line.correction,
-        _dates(line, time_zone),
+        dates(line, time_zone),
         quantity * line.share,
         line.billed_cost * line.share,
         line.currency,
         words.clip(f"{line.bill} line {line.line}"),
         line.record,
     )
-
-
-def _dates(line: VendorLine, time_zone: str) -> Period:
-    """The dates that a vendor means by a charge's instants. Its midnight is not the client's: of each instant the
-    nearest midnight counts, so that a month stays a month. Parts of a day are on the client's day."""
-    if line.charge_to - line.charge_from < _HALF_DAY:
-        day = local_date(line.charge_from, time_zone)
-        return Period(day, day + timedelta(days=1))
-    start = local_date(line.charge_from + _HALF_DAY, time_zone)
-    end = local_date(line.charge_to + _HALF_DAY, time_zone)
-    return Period(start, max(end, start + timedelta(days=1)))
 
 
 def _in_force(inputs: GroupInputs) -> list[tuple[Terms, Chain, Source]]:
@@ -173,10 +172,10 @@ def _in_force(inputs: GroupInputs) -> list[tuple[Terms, Chain, Source]]:
     ]
 
 
-def _agreed(inputs: GroupInputs) -> dict[str, tuple[Agreed, ...]]:
+def _agreed(inputs: GroupInputs, held: Iterable[tuple[Terms, Chain, Source]]) -> dict[str, tuple[Agreed, ...]]:
     """By product: the contract lines' cost, else the product's own."""
     found: dict[str, dict[tuple[Decimal, str], Agreed]] = defaultdict(dict)
-    for terms, chain, record in _in_force(inputs):
+    for terms, chain, record in held:
         if terms.cost is not None:
             of = chain.product or inputs.product.id
             agreed = Agreed(terms.cost, chain.currency, chain.ref, record)

@@ -58,7 +58,8 @@ def charge(
 
 
 def charged(*lines: VendorLine, used: str | None = None, billed: str | None = None, **given: object) -> VendorSide:
-    inputs = group(**({"product": EDR, "feeds": COMPLETE, "vendor_lines": lines} | given))  # type: ignore[arg-type]
+    seen = () if used is None else (gauge((at(1, 0), used)),)
+    inputs = group(**({"product": EDR, "feeds": COMPLETE, "vendor_lines": lines, "used": seen} | given))  # type: ignore[arg-type]
     return vendor_side(
         inputs, None if used is None else {"edr": D(used)}, None if billed is None else (D(billed), "EUR")
     )

@@ -67,3 +67,9 @@ def test_credits_that_were_taken_back_do_not_hide_those_that_were_not() -> None:
     result = allocate([want("1")], offered)
     assert result.offsets == (Offset(("c1",), ("a",), D(10), D("42.00")),)
     assert [share for share in shares(result) if share[1] == "c2"] == [("1", "c2", "-2", "-8.40", "credit")]
+
+
+def test_a_credit_lowers_the_line_that_is_overbilled_most_however_large_it_is() -> None:
+    offered = [bill("a", "24", ref="1"), bill("b", "5", ref="2"), bill("c", "-2")]
+    result = allocate([want("1", "20"), want("2", "5")], offered)
+    assert [share[:2] for share in shares(result) if share[4] == "credit"] == [("1", "c")]

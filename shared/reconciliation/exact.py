@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Context, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
+from decimal import Context, DivisionByZero, Inexact, InvalidOperation, Overflow, getcontext, localcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -20,6 +20,8 @@ def exact(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if getcontext().prec == _EXACT.prec:  # called by another that is exact
+            return function(*args, **kwargs)
         with localcontext(_EXACT):
             return function(*args, **kwargs)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -41,6 +42,12 @@ class Rank(NamedTuple):
     """Breaks ties: 32 hex digits over content and id (empty for decisions and dates, which have no ties)."""
 
 
+@lru_cache(maxsize=65_536)  # the records of a group are named again by each of its draws
+def evidence(record_type: str, source: str, record_id: str) -> Source:
+    """A record, by its identity."""
+    return Source(type=record_type, source=source, id=record_id)
+
+
 class Slot(NamedTuple):
     """One slot of one meter (from ``usage.metered`` and ``usage.restated``)."""
 
@@ -65,7 +72,7 @@ class Slot(NamedTuple):
 
     @property
     def record(self) -> Source:
-        return Source(type=self.record_type, source=self.source, id=self.record_id)
+        return evidence(self.record_type, self.source, self.record_id)
 
 
 class Cell(NamedTuple):
@@ -86,7 +93,7 @@ class Cell(NamedTuple):
 
     @property
     def record(self) -> Source:
-        return Source(type=self.record_type, source=self.source, id=self.record_id)
+        return evidence(self.record_type, self.source, self.record_id)
 
 
 Fact = Slot | Cell

@@ -40,6 +40,9 @@ def needed(lines: Iterable[LineVersion], client: Client, period: Period) -> tupl
 
 def stretches(service: Service, part: Part) -> tuple[Period, ...]:
     """A billing part, cut wherever its terms change or a dated discount begins or ends."""
+    first = service.versions[0]
+    if len(service.versions) == 1 and first.start <= part.start and not first.terms.discounts:
+        return (Period(part.start, part.end),)
     cuts = {part.start, part.end}
     for version in service.versions:
         cuts.add(version.start)

@@ -54,6 +54,8 @@ def by_id(source: Source) -> tuple[str, str, str]:
 def sample(sources: Iterable[Source]) -> tuple[Source, ...]:
     """The first twenty records by id, each once."""
     unique = {by_id(source): source for source in sources}
+    if len(unique) < 2:
+        return tuple(unique.values())
     return tuple(unique[key] for key in sorted(unique)[:SAMPLE])
 
 
@@ -392,7 +394,7 @@ def _line_version(cell: Cell, ours: bool) -> LineVersion:
         effective_to=date.fromisoformat(until) if ours and until else None,
         currency=value["currency"] if ours else None,
         terms=_terms(orjson.dumps(value["terms"])) if ours else None,
-        recurring=Recurring.model_validate(value["recurring"]) if ours and value["recurring"] else None,
+        recurring=_recurring(**value["recurring"]) if ours and value["recurring"] else None,
         record=cell.record,
         product=value["product"],
     )
@@ -402,6 +404,11 @@ def _line_version(cell: Cell, ours: bool) -> LineVersion:
 def _terms(text: bytes) -> Terms:
     # Most lines of an MSP are agreed on the same few terms.
     return Terms.model_validate(orjson.loads(text))
+
+
+@lru_cache(maxsize=10_000)
+def _recurring(quantity: str, unit_price: str) -> Recurring:
+    return Recurring.model_validate({"quantity": quantity, "unit_price": unit_price})
 
 
 @dataclass(frozen=True, slots=True)

@@ -504,9 +504,17 @@ class _Tenant:
             charges[Unmapped("sku", cell.source, _value(cell)["sku"])].append(cell)
         return charges
 
+    @cached_property
+    def known(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+        """(id, name) of every client, and of every product."""
+        return (
+            tuple((one.id, one.name) for one in self.clients.values()),
+            tuple((one.id, one.name) for one in self.products.values()),
+        )
+
     def unmapped_inputs(self, identifier: Unmapped) -> UnmappedInputs:
         mapping = self.mapping(identifier)
-        known = self.clients.values() if identifier.kind == "account" else self.products.values()
+        clients, products = self.known
         return UnmappedInputs(
             kind=identifier.kind,
             source=identifier.source,
@@ -514,7 +522,7 @@ class _Tenant:
             name=self.names.get(identifier),
             mapped=mapping.known,
             cost=views.vendor_cost(self._charges.get(identifier, ())),
-            known=tuple((one.id, one.name) for one in known),
+            known=clients if identifier.kind == "account" else products,
             until=mapping.until,
         )
 

@@ -20,6 +20,8 @@ from shared.reconciliation.rating.model import Part, Service, Version
 _DAY = timedelta(days=1)
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DAYS = {"day": 1, "week": 7}
+_SHORTEST = 28
+"""Days that every month has."""
 
 
 def parts(service: Service, window: Period) -> tuple[Part, ...]:
@@ -150,6 +152,8 @@ class Grid:
 def _date(months: int, day: int) -> date:
     """A day of a month (numbered from year 0), or that month's last."""
     year, month = divmod(months, 12)
+    if day <= _SHORTEST:
+        return date(year, month + 1, day)
     return date(year, month + 1, min(day, monthrange(year, month + 1)[1]))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from shared.events.discrepancies import Source
 from shared.kernel.money import round_to
@@ -38,7 +39,7 @@ class Charge:
     sku: str
     product: str
     purchase: bool
-    """FOCUS ``Purchase``: licences bought, used or not."""
+    """Licences bought, used or not."""
     correction: bool
     period: Period
     """Local dates, the last day exclusive."""
@@ -98,8 +99,8 @@ class VendorCase:
     def agreed_for(self, charge: Charge) -> Agreed | None:
         """The agreed cost in the charge's currency; of several the nearest to what it charges."""
         found = [one for one in self.agreed.get(charge.product, ()) if one.currency == charge.currency]
-        if not found:
-            return None
+        if len(found) < 2:
+            return found[0] if found else None
         each = [(abs(unit_cost(charge, one.cost) - Fraction(one.cost)), one.ref, one) for one in found]
         return min(each, key=lambda item: item[:2])[2]
 
@@ -107,6 +108,8 @@ class VendorCase:
         """The units that a month's charges come to: their sum, or those that cost in proportion to their days each
         for its days (a vendor that charges seats day by day). The reading that is nearest to what was counted holds."""
         plain = sum((one.quantity for one in charges), ZERO)
+        if all(share(one.period) == 1 for one in charges):
+            return plain
         by_days = Fraction(0)
         for one in charges:
             agreed = self.agreed_for(one)
@@ -133,11 +136,15 @@ def unit_cost(charge: Charge, agreed: Decimal) -> Fraction:
     A charge of a part of a month, or of several months, may be in proportion to its days or whole: vendors do not say
     which. The reading that is nearest to what was agreed holds.
     """
-    each = Fraction(charge.cost) / Fraction(charge.quantity) if charge.quantity else Fraction(0)
-    readings = [each, each / share(charge.period)]
+    each = _each(charge)
+    portion = share(charge.period)
+    if portion == 1:
+        return each
+    readings = [each, each / portion]
     return min(readings, key=lambda one: (abs(one - Fraction(agreed)), one))
 
 
+@lru_cache(maxsize=4096)
 def share(period: Period) -> Fraction:
     """The months in a charge's period: whole ones, else days over those of the month in which it starts."""
     start, end = period.start, period.end
@@ -151,6 +158,12 @@ def share(period: Period) -> Fraction:
 
 def due(charge: Charge, agreed: Decimal) -> Fraction:
     """What the charge should cost at the agreed cost, read as :func:`unit_cost` reads it."""
-    each = Fraction(charge.cost) / Fraction(charge.quantity) if charge.quantity else Fraction(0)
-    whole = Fraction(agreed) * Fraction(charge.quantity)
-    return whole if unit_cost(charge, agreed) == each else whole * share(charge.period)
+    whole, portion = Fraction(agreed * charge.quantity), share(charge.period)
+    return whole if portion == 1 or unit_cost(charge, agreed) == _each(charge) else whole * portion
+
+
+def _each(charge: Charge) -> Fraction:
+    if not charge.quantity:
+        return Fraction(0)
+    (a, b), (c, d) = charge.cost.as_integer_ratio(), charge.quantity.as_integer_ratio()
+    return Fraction(a * d, b * c)

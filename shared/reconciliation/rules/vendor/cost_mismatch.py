@@ -45,7 +45,7 @@ def _unit_costs(case: VendorCase) -> list[tuple[Break, Decimal]]:
             continue
         tolerance = case.frame["settings"].tolerance("cost", currency=charge.currency)
         difference = unit_cost(charge, agreed.cost) - Fraction(agreed.cost)
-        if exceeds(difference, agreed.cost, tolerance):
+        if difference and exceeds(difference, agreed.cost, tolerance):
             groups[charge.key, charge.currency].append((charge, agreed))
     found = []
     for (key, currency), pairs in sorted(groups.items()):
@@ -144,6 +144,8 @@ def _units(case: VendorCase) -> list[tuple[Break, Decimal]]:
         charges, (units, used, agreed) = by_use(case, product), compared
         tolerance = case.frame["settings"].tolerance("cost", currency=agreed.currency)
         # The widths are those of one unit: spread over the units charged.
+        if units == used:
+            continue
         right = sum((due(one, agreed.cost) for one in charges), Fraction(0))
         excess = right * (Fraction(units) - Fraction(used)) / Fraction(units)
         signed = money(excess, agreed.currency)

@@ -4,7 +4,6 @@ nothing. Nobody owes it: it is lost at the price that was agreed."""
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 
 from shared.events.discrepancies import Code, Direction, Reached, Side, Tolerance
 from shared.kernel.money import money
@@ -29,8 +28,7 @@ def margin_floor(case: VendorCase, disputed: Decimal) -> VendorOutcome:
         return VendorOutcome(waiting=(Waiting("price", what, None),) if case.floor_pct is not None else ())
     cost = sum((one.cost for one in costs), ZERO) - disputed
     floor = case.floor_pct or ZERO
-    needed = Fraction(cost) + Fraction(revenue) * Fraction(floor) / 100
-    short = money(needed - Fraction(revenue), currency)
+    short = money(cost + revenue * floor.scaleb(-2) - revenue, currency)
     if short <= 0:
         return VendorOutcome()
     if case.gaps and case.used:

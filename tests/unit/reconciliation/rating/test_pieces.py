@@ -174,3 +174,17 @@ def test_a_line_is_rounded_in_the_mode_of_its_terms() -> None:
 def test_a_line_spans_its_part_though_the_gauge_stood_for_less() -> None:
     (line,) = due(service(unit("30")), seats(("6-11", "5")), JUNE, True)
     assert (line.start, line.end, line.quantity) == (JUNE.start, JUNE.end, 5)
+
+
+def test_what_adds_up_is_added_over_versions_and_what_lasts_is_not() -> None:
+    (fee,) = due(versions(("6-1", flat("10")), ("6-16", flat("10"))), None, JUNE, True)
+    assert (fee.quantity, fee.amount) == (1, D("10.00"))
+    (usage,) = due(versions(("6-1", unit("2")), ("6-16", unit("2"))), used(("6-5", "5"), ("6-20", "7")), JUNE, True)
+    assert (usage.quantity, usage.amount) == (12, D("24.00"))
+
+
+def test_a_quantity_whose_shares_round_to_nothing_is_the_last() -> None:
+    of = service(unit("10", minimum_amount="1", rounding={"fraction": step(0, "down")}, lines="period"))
+    levels = seats(("6-1", "3"), ("6-11", "4"), ("6-21", "5"))
+    found = due(of, levels, JUNE, True)
+    assert figures(found) == [("minimum", D("1.00"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -103,6 +104,7 @@ class _Large:
     laid: dict[int, spill.Laid] = field(default_factory=dict)
 
     def work(self, advance: Callable[[int], None]) -> Answer:
+        gc.disable()  # as in the processes that draw: what they hand back stays until the end
         usage = {n: one for n, one in self.big.items() if one.kind == "usage"}
         with ProcessPoolExecutor(large.PROCESSES) as pool:
             others = {n: one for n, one in self.big.items() if one.kind != "usage"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from tests.unit.cli.reconcile.books import CLIENTS, Book, answer
 
 
 @pytest.fixture(autouse=True)
-def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process of its own for each bucket: a hundred small answers would start a thousand."""
 
     def draw_all(shared: large.Shared, names: large.Names, advance: object) -> list[large.Part]:
@@ -45,6 +47,8 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(large, "draw_all", draw_all)
     monkeypatch.setattr("services.cli.reconcile.work.ProcessPoolExecutor", Here)
+    yield
+    gc.enable()
 
 
 def said(one: Answer) -> dict[str, object]:

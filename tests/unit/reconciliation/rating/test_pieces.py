@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -188,3 +189,30 @@ def test_a_quantity_whose_shares_round_to_nothing_is_the_last() -> None:
     levels = seats(("6-1", "3"), ("6-11", "4"), ("6-21", "5"))
     found = due(of, levels, JUNE, True)
     assert figures(found) == [("minimum", D("1.00"))]
+
+
+def test_a_gauge_that_was_excluded_at_first_is_billed_from_then_on() -> None:
+    of = versions(("6-1", unit("30", excluded=True)), ("6-11", unit("30")))
+    assert total(due(of, seats(("6-1", "1")), JUNE, True)) == D("20.00")
+
+
+def test_terms_that_ended_before_the_part_do_not_say_how_it_is_cut() -> None:
+    of = versions(("1-1", unit("10", proration="none")), ("6-1", unit("10")), ("6-16", unit("20")))
+    assert total(due(of, seats(("6-1", "1")), JUNE, True)) == D("15.00")
+
+
+def test_lines_by_segment_begin_with_the_time_before_the_first_level() -> None:
+    of = service(unit("30", minimum_quantity="2", lines="segment"))
+    found = due(of, seats(("6-11", "5")), JUNE, True)
+    assert [(c.start, c.end, c.amount) for c in found] == [
+        (day("6-1"), day("6-11"), D("20.00")),
+        (day("6-11"), day("7-1"), D("100.00")),
+    ]
+
+
+def test_the_unit_of_a_gauge_is_checked_too() -> None:
+    of = service(unit("1", convert={"from_unit": "GiB", "to_unit": "TiB", "divide": "1024"}))
+    stored = seats(("6-1", "2048"))
+    assert total(due(of, replace(stored, unit="GiB"), JUNE, True)) == D("2.00")
+    with pytest.raises(ValueError, match="unit"):
+        due(of, replace(stored, unit="users"), JUNE, True)

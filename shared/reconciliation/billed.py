@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from shared.events.contracts import FlatPrice
+from shared.events.contracts import FlatPrice, UnitPrice
 from shared.events.discrepancies import Source
 from shared.kernel.money import exponent, money, split_largest_remainder
 from shared.kernel.periods import Period
@@ -199,7 +199,7 @@ def _split(
     weights = [Fraction(known[span]) for span in met]
     scale = max(exponent(line.currency), -int(line.amount.as_tuple().exponent))
     amounts = split_largest_remainder(line.amount, weights, scale)
-    adds_up = any(
+    adds_up = _at_one_parts_price(of, charge, sum(weights, Fraction(0))) or any(
         demand.supply.measured is not None and demand.supply.measured.kind == "counter"
         for demand in found
         if demand.chains[0] in of and not isinstance(demand.terms.price, FlatPrice)
@@ -213,6 +213,16 @@ def _split(
         for span, quantity, amount in zip(met, quantities, amounts, strict=True)
         if month.contains(span[0])
     ]
+
+
+def _at_one_parts_price(of: Sequence[Chain], charge: Charge, parts_: Fraction) -> bool:
+    """Whether a line over several parts bills each unit once a part (``30 x 4.00``), and not once in all
+    (``10 x 12.00``)."""
+    price = of[0].terms.price
+    if not isinstance(price, UnitPrice) or not charge.quantity:
+        return False
+    one, billed = Fraction(price.unit_amount), Fraction(charge.amount) / Fraction(charge.quantity)
+    return abs(billed - one) < abs(billed - one * parts_)
 
 
 # --- among the lines that ask ----------------------------------------------------------------------------------------
@@ -286,6 +296,8 @@ def _offered(group: Group, piece: _Piece, pools: Mapping[tuple[str, str, str], C
     if contract is not None and contract_line is not None:
         pool = pools.get((line.source, contract, contract_line))
         contract, contract_line = (pool.contract, pool.line) if pool is not None else (contract, contract_line)
+    if line.discount:
+        charge = charge.money_alone()
     price = Fraction(charge.amount) / Fraction(charge.quantity) if charge.quantity else None
     return Offered(
         key=piece.key,
@@ -306,26 +318,27 @@ def _offered(group: Group, piece: _Piece, pools: Mapping[tuple[str, str, str], C
 
 # --- the billed side -----------------------------------------------------------------------------------------------
 def invoiced(charges: Sequence[Charge], expected: Expected | None = None) -> Billed | None:
-    """What posted lines bill together. A line that bills a tier's flat or the rest of a commitment has no units of
-    what was used."""
+    """What posted lines bill together. A line that bills a tier's flat, the rest of a commitment or a discount, and a
+    credit of a sum, have no units of what was used."""
     if not charges:
         return None
     flats = [one.total for one in expected.components if _unitless(one.component)] if expected is not None else []
-    quantity = amount = _ZERO
+    quantity: Number = _ZERO
+    amount = _ZERO
     figures = []
     for charge in charges:
         amount += charge.amount
         if charge.amount in flats and abs(charge.quantity) <= 1:
             flats.remove(charge.amount)
-        else:
-            quantity += charge.quantity
+        elif not (charge.line.discount or _is_sum(charge, charges, expected)):
+            quantity = plus(quantity, _standing(charge, expected))
         figures.append(_figures(charge))
     first = charges[0].line
     follows = (
         len(charges) == 1
         and charges[0].whole
-        and quantity
-        and money(quantity * first.unit_price, first.currency) == amount
+        and quantity == first.quantity != 0
+        and money(first.quantity * first.unit_price, first.currency) == amount
     )
     return Billed(
         quantity,
@@ -337,6 +350,29 @@ def invoiced(charges: Sequence[Charge], expected: Expected | None = None) -> Bil
         len({charge.key for charge in charges}),
         first.unit_price if follows else None,
     )
+
+
+def _is_sum(charge: Charge, charges: Sequence[Charge], expected: Expected | None) -> bool:
+    """Whether a credit is of a sum (``-1 x 10.00``), and of no unit: nothing is billed or agreed at its price."""
+    if charge.amount >= 0 or abs(charge.quantity) != 1 or expected is None or expected.unit_price is None:
+        return False
+    price = charge.amount / charge.quantity
+    asked = [other.amount / other.quantity for other in charges if other.amount > 0 and other.quantity]
+    return bool(asked) and price not in asked and Fraction(price) != Fraction(expected.unit_price)
+
+
+def _standing(charge: Charge, expected: Expected | None) -> Number:
+    """A charge's units. Those that were added inside the part, at the price of the days that were left, count for these
+    days: ``10 x 1.60`` for 16 of 31 days at 3.10 are 5.16 units."""
+    part = None if expected is None else expected.stands
+    if part is None or expected is None or expected.unit_price is None or not charge.quantity:
+        return charge.quantity
+    line, whole = charge.line.period, Fraction(expected.unit_price)
+    if line == part or line.start < part.start or part.end < line.end:
+        return charge.quantity
+    share = Fraction((line.end - line.start).days, (part.end - part.start).days)
+    price = Fraction(charge.amount) / Fraction(charge.quantity)
+    return charge.quantity if abs(price - whole) <= abs(price - whole * share) else Fraction(charge.quantity) * share
 
 
 def _unitless(component: str) -> bool:
@@ -419,7 +455,7 @@ def _stretches(demand: Demand, chain: Chain) -> list[_Stretch]:
     last = chain.last_at(part.start, part.end)
     spans = [(part.start, part.end, last)]
     held = chain.within(part.start, part.end)
-    if len(held) > 1 and _by_days(demand):
+    if len(held) > 1 and by_days(demand):
         spans = [
             (max(one.start, part.start), min(one.end or part.end, part.end), one.version)
             for one in held
@@ -436,7 +472,7 @@ def _stretches(demand: Demand, chain: Chain) -> list[_Stretch]:
     return found
 
 
-def _by_days(demand: Demand) -> bool:
+def by_days(demand: Demand) -> bool:
     """Whether a change inside the part is billed from its day on. Else the PSA bills by its last quantity."""
     terms = demand.terms
     if terms.proration == "none" or terms.statistic != "prorated":

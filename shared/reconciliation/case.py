@@ -98,6 +98,8 @@ class Expected:
     formula: str
     sources: tuple[Source, ...]
     components: tuple[Component, ...] = ()
+    stands: Period | None = None
+    """The part, where a unit is billed for the days that it stands; ``None``: where days make no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,11 @@ class Case:
 
     @property
     def amounts_only(self) -> bool:
-        """Whether amounts are compared as they are: a flat price, or lines that bill an amount without units."""
+        """Whether amounts are compared as they are: a flat price, lines that bill an amount without units, or several
+        lines that come to what is due, whatever each of them counts."""
         if bool(self.lines) and self.expected.quantity is None:
+            return True
+        if len(self.charges) > 1 and self.expected.amount and self.equals(self.expected.amount):
             return True
         return self.billed is not None and self.billed.quantity == 0 and self.billed.amount != 0
 

@@ -20,7 +20,7 @@ from shared.events.discrepancies import Source
 from shared.kernel.money import money
 from shared.kernel.periods import Period, bounds, local_date
 from shared.reconciliation import words
-from shared.reconciliation.billed import Answers, agreed, answers, invoiced, posted_order, unsaid
+from shared.reconciliation.billed import Answers, agreed, answers, by_days, invoiced, posted_order, unsaid
 from shared.reconciliation.case import Billed, Case, Charge, Exchange, Expected, LineInForce, Mode, Repricer
 from shared.reconciliation.chains import Chain, Holding
 from shared.reconciliation.inputs import GroupInputs, InvoiceLineFacts, Measured, Product
@@ -242,7 +242,8 @@ def _expected(demand: Demand) -> Expected:
     if len(components) > 1:
         formula += f" = {words.price(amount, chain.currency)}"
     quantity, price = _units(demand, components, amount)
-    return Expected(quantity, price, amount, formula, records, components)
+    stands = demand.period if by_days(demand) and not demand.over else None
+    return Expected(quantity, price, amount, formula, records, components, stands)
 
 
 def _held(demand: Demand, chain: Chain) -> tuple[Holding, ...]:

@@ -107,6 +107,63 @@ def test_a_yearly_line_belongs_to_the_month_of_its_start_alone() -> None:
     assert [line.by for line in stray.lines] == ["INV-20931 line 7 bills October 2026 of what began on 2026-03-01"]
 
 
+def test_units_over_several_parts_are_told_from_units_of_each_part_by_their_price() -> None:
+    quarter, monthly = Period(day(1), date(2027, 1, 1)), unit_line()
+    each = drawn(lines=(monthly,), used=USED_40, invoice=(posted("120", "4.20", period=quarter),), complete=True)
+    assert (each.state, each.billed, each.lines[0].quantity_billed) == (State.MATCHED, D("168.00"), D(40))
+    short = drawn(lines=(monthly,), used=USED_40, invoice=(posted("117", "4.20", period=quarter),), complete=True)
+    assert found(short) == [("QTY_UNDER", US, D("4.20"))]
+
+
+# --- lines that count other units ----------------------------------------------------------------------------------
+SEATS = unit_line("3.10", statistic="prorated")
+ADDED = (gauge((at(20, month=9), "10"), (at(1, 0), "10"), (at(16, 0), "20")),)
+"""10 x 31 + 10 x 16 = 470 days of a seat at 3.10 / 31: 47.00."""
+FROM_16TH = Period(day(16), date(2026, 11, 1))
+
+
+def test_seats_added_inside_the_month_are_a_line_of_their_own_days() -> None:
+    base = posted("10", "3.10")
+    bill = (base, posted("10", "1.60", line="8", period=FROM_16TH))
+    verdict = drawn(lines=(SEATS,), used=ADDED, invoice=bill, complete=True)
+    assert (verdict.state, verdict.lines[0].quantity_billed) == (State.MATCHED, D("15.161290"))
+    full_price = posted("10", "3.10", "16.00", line="8", period=FROM_16TH)
+    assert drawn(lines=(SEATS,), used=ADDED, invoice=(base, full_price), complete=True).state is State.MATCHED
+    by_days = posted("5.161290", "3.10", "16.00", line="8", period=FROM_16TH)
+    assert drawn(lines=(SEATS,), used=ADDED, invoice=(base, by_days), complete=True).state is State.MATCHED
+    two_short = posted("8", "1.60", line="8", period=FROM_16TH)
+    verdict = drawn(lines=(SEATS,), used=ADDED, invoice=(base, two_short), complete=True)
+    assert found(verdict) == [("QTY_UNDER", US, D("3.20"))]
+    taken_back = posted("-10", "1.50", line="8", period=Period(day(1), day(16)))
+    verdict = drawn(lines=(SEATS,), used=ADDED, invoice=(posted("20", "3.10"), taken_back), complete=True)
+    assert verdict.state is State.MATCHED
+
+
+def test_a_price_that_changes_is_billed_as_two_lines() -> None:
+    lines = (unit_line(statistic="prorated"), unit_line("4.50", statistic="prorated", effective_from=day(17)))
+    old, new = Period(day(1), day(17)), Period(day(17), date(2026, 11, 1))
+    bill = (posted("40", "2.17", "86.71", period=old), posted("40", "2.18", "87.10", line="8", period=new))
+    assert drawn(lines=lines, used=USED_40, invoice=bill, complete=True).state is State.MATCHED
+
+
+def test_a_discount_and_a_credit_of_a_sum_have_no_units() -> None:
+    reduced = terms_line(Terms(price=UNIT, statistic="max", discount_pct=D(10)))
+    off = posted("-1", "16.80", line="8", discount=True)
+    assert drawn(lines=(reduced,), used=USED_40, invoice=(posted("40", "4.20"), off)).state is State.MATCHED
+    sum_back = posted("-1", "10.00", "-10.00", invoice="CN-1", kind="credit_note", corrects="INV-20931")
+    verdict = drawn(lines=(unit_line(),), used=USED_40, invoice=(posted("40", "4.20"), sum_back))
+    assert found(verdict) == [("PRICE_MISMATCH", US, D("10.00"))]
+    unit_back = posted("-1", "4.20", "-4.20", invoice="CN-1", kind="credit_note", corrects="INV-20931")
+    verdict = drawn(lines=(unit_line(),), used=USED_40, invoice=(posted("40", "4.20"), unit_back))
+    assert found(verdict) == [("QTY_UNDER", US, D("4.20"))]
+
+
+def test_several_lines_that_come_to_what_is_due_are_no_break() -> None:
+    bill = (posted("30", "4.20"), posted("8", "5.25", line="8"))
+    verdict = drawn(lines=(unit_line(),), used=USED_40, invoice=bill, complete=True)
+    assert (verdict.state, verdict.breaks) == (State.MATCHED, ())
+
+
 def test_usage_first_seen_inside_the_month_is_taken_to_have_stood_unless_the_source_was_complete() -> None:
     used = (gauge((at(17, 0), "40")),)
     line = unit_line(statistic="prorated")

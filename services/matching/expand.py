@@ -29,7 +29,7 @@ from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.facts import Cell
 from shared.reconciliation.inputs import Client, LineVersion, Product
 from shared.reconciliation.spans import homes
-from shared.reconciliation.views import bundles, line_versions, months_touched, opening, reach
+from shared.reconciliation.views import bundles, line_versions, may_be_home, months_touched, opening, reach
 
 NO_MONTH = date.min
 """The month of an identifier's group, which has none (``-infinity`` in SQL)."""
@@ -447,8 +447,8 @@ async def _charge(step: _Step, dues: Sequence[Due]) -> None:
     """A charge: its month, of whoever its account and its sku are or ever were."""
     identifiers = [(n, *due.key[:3]) for n, due in enumerate(dues)]
     for n, client, zone, product in await step.fetch(_CHARGE_TARGETS, *zip(*identifiers, strict=True)):
-        home = month_of(local_date(datetime.fromisoformat(dues[n].key[3]), zone))
-        step.found.group(step.tenant, client, home.start, product, dues[n].cause)
+        for home in may_be_home(dues[n].key[3], zone):
+            step.found.group(step.tenant, client, home.start, product, dues[n].cause)
 
 
 async def _charges(step: _Step, dues: Sequence[Due]) -> None:
@@ -456,7 +456,7 @@ async def _charges(step: _Step, dues: Sequence[Due]) -> None:
     identifiers = [(n, *due.key) for n, due in enumerate(dues)]
     instants = _pairs(await step.fetch(_CHARGE_DAYS, *zip(*identifiers, strict=True)))
     for n, client, zone, product in await step.fetch(_CHARGE_TARGETS, *zip(*identifiers, strict=True)):
-        for home in {month_of(local_date(datetime.fromisoformat(at), zone)) for at in instants.get(n, ())}:
+        for home in {month for at in instants.get(n, ()) for month in may_be_home(at, zone)}:
             step.found.group(step.tenant, client, home.start, product, dues[n].cause)
 
 

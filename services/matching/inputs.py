@@ -597,7 +597,7 @@ async def _products(b: Reading, tenant: str, products: Sequence[str]) -> dict[st
 async def _charges(b: Reading, month: Month, products: list[str] | None) -> list[views.Charge]:
     """Vendors' charges whose home is the month."""
     period, zone = month.period, month.client.time_zone
-    first, last = period.start - _DAY, period.end + _DAY
+    first, last = period.start - 2 * _DAY, period.end + _DAY  # a day for the zone, half a one for the vendor's midnight
     rows = await b.fetch(_CHARGES, month.snapshot.tenant, month.client.id, products, str(first), str(last))
     found = []
     for row in rows:

@@ -103,7 +103,7 @@ class Measured:
 class VendorLine:
     """A charge of a vendor for an account and a sku that are mapped to the group; of each bill the newest version.
 
-    Its home is the month that holds ``charge_from`` in the client's zone.
+    Its home is the client's month in which what it charges begins (:func:`shared.reconciliation.views.charged_in`).
     """
 
     source: str

@@ -49,6 +49,11 @@ def dates(line: VendorLine, time_zone: str) -> Period:
     return Period(start, max(end, start + _DAY))
 
 
+def first_day(line: VendorLine, inputs: GroupInputs) -> date:
+    """The day of the month, its home, on which a charge begins."""
+    return _within(inputs.period, dates(line, inputs.client.time_zone).start)
+
+
 def months_of(period: Period) -> int:
     """How many whole months a charge is for; 0: it is for days."""
     start, end = period.start, period.end
@@ -109,7 +114,7 @@ def charged(inputs: GroupInputs, product: str, spans: Iterable[Period]) -> list[
 def _sums(
     inputs: GroupInputs, line: VendorLine, meter: Measured, quantity: Decimal, spans: Iterable[Period]
 ) -> list[Measured]:
-    day = _within(inputs.period, dates(line, inputs.client.time_zone).start)
+    day = first_day(line, inputs)
     found = []
     for span in spans:
         inside = span.contains(day)

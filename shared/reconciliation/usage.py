@@ -20,7 +20,7 @@ from shared.kernel.periods import Period, bounds, instant_of
 from shared.reconciliation import words
 from shared.reconciliation.chains import Chain, chains, expired
 from shared.reconciliation.inputs import GroupInputs, Measured, Product
-from shared.reconciliation.licences import ASSIGNED, CHARGED, by_bill, charged, units
+from shared.reconciliation.licences import ASSIGNED, CHARGED, by_bill, charged, first_day, units
 from shared.reconciliation.measure import ALL, NOTHING, Quantity, Take, levels, mean_level, measure, shows_usage
 from shared.reconciliation.rating import parts, version_at
 from shared.reconciliation.rating.model import Amount, Level, Measurement, Part, Service
@@ -441,12 +441,12 @@ def _transactions(usage: list[Measured], unit: str | None) -> Supply:
 
 def _cost(group: Group, demand: Demand) -> Supply:
     """What vendors billed in the part, for a price that follows their cost."""
-    start, end = instant_of(demand.part.start, group.zone), instant_of(demand.part.end, group.zone)
+    suppliers = _suppliers(group, demand.product)
     lines = sorted(
         (
             line
             for line in group.inputs.vendor_lines
-            if line.product in _suppliers(group, demand.product) and start <= line.charge_from < end
+            if line.product in suppliers and demand.period.contains(first_day(line, group.inputs))
             if line.category != "Tax"
         ),
         key=lambda line: (line.source, line.issuer, line.bill, line.line),
@@ -459,7 +459,10 @@ def _cost(group: Group, demand: Demand) -> Supply:
     if not lines:
         what = f"no vendor's bill of {words.month(demand.period)} for {demand.chains[0].ref} yet"
         return Supply(None, NOTHING, Waiting("vendor_bill", what, None))
-    amounts = tuple(Amount(line.charge_from, line.billed_cost * line.share, (line.record,)) for line in lines)
+    amounts = tuple(
+        Amount(instant_of(first_day(line, group.inputs), group.zone), line.billed_cost * line.share, (line.record,))
+        for line in lines
+    )
     total = sum((line.billed_cost * line.share for line in lines), _ZERO)
     formula = f"sum of {len(lines)} charges: {words.price(total, currency)}"
     used = Quantity(words.field(total), formula, sample(line.record for line in lines), len(lines))

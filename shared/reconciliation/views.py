@@ -41,6 +41,7 @@ from shared.reconciliation.inputs import (
 from shared.reconciliation.settings import Settings, settings_of
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_HALF_DAY = timedelta(hours=12)
 SAMPLE = 20
 """How many records a figure names; the count says how many there are."""
 
@@ -722,8 +723,21 @@ def newest_versions(lines: Iterable[Cell]) -> dict[tuple[str, ...], int]:
 
 
 def charged_in(cell: Cell, time_zone: str) -> Period:
-    """The home of a ``vendor_bill_line`` cell: the client's month in which what it charges begins."""
-    return month_of(local_date(datetime.fromisoformat((cell.value or {})["charge_from"]), time_zone))
+    """The home of a ``vendor_bill_line`` cell: the client's month in which what it charges begins.
+
+    A vendor's midnight is not the client's. Of a charge of more than a day the nearest midnight is its first day, so
+    that a vendor's month stays a month in whatever zone; usage of a day or less is counted by the client's days, and so
+    is what it costs.
+    """
+    value = cell.value or {}
+    begins, ends = datetime.fromisoformat(value["charge_from"]), datetime.fromisoformat(value["charge_to"])
+    return month_of(local_date(begins + _HALF_DAY if ends - begins > 3 * _HALF_DAY else begins, time_zone))
+
+
+def may_be_home(charge_from: str, time_zone: str) -> set[Period]:
+    """The months of which :func:`charged_in` is one, whatever the charge's end."""
+    begins = datetime.fromisoformat(charge_from)
+    return {month_of(local_date(at, time_zone)) for at in (begins, begins + _HALF_DAY)}
 
 
 def vendor_lines(charges: Iterable[Charge]) -> tuple[VendorLine, ...]:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from shared.events.contracts import Terms, UnitPrice
+from shared.events.contracts import CostPlusPrice, Terms, UnitPrice
 from shared.events.discrepancies import Code
+from shared.reconciliation.facts import Cell, Rank
 from shared.reconciliation.inputs import LineVersion, Product, VendorLine
 from shared.reconciliation.verdict import LineState, StatementLine, Verdict
-from tests.unit.reconciliation.given import COMPLETE, D, at, drawn, gauge, only_break, posted, record, unit_line
+from shared.reconciliation.views import charged_in, may_be_home
+from tests.unit.reconciliation.given import (
+    CLIENT,
+    COMPLETE,
+    OCTOBER,
+    D,
+    at,
+    drawn,
+    gauge,
+    only_break,
+    posted,
+    record,
+    unit_line,
+)
 
 SEATS = Product("seats", "Business Basic")
 OCT, NOV = at(1, 0), at(1, 0, month=11)
+NO_RANK = Rank(OCT, 0, "")
 
 
 def bill(
@@ -199,3 +214,26 @@ def test_assigned_licences_are_held_against_the_bill_and_the_bill_against_the_in
 def test_order_never_matters() -> None:
     lines = (bill("4", "38.40"), bill("3", "21.36", at(22, 0), line="2"), bill("1", "9.60", line="3"))
     assert licensed(*lines) == licensed(*reversed(lines))
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "UTC", "Europe/Berlin", "Asia/Tokyo"])
+@pytest.mark.parametrize("hours", [0, 4])
+def test_a_vendors_month_is_the_clients_month_in_whatever_zone(zone: str, hours: int) -> None:
+    moved = timedelta(hours=hours)
+    cell = Cell("vendor_bill_line", "t", (), NO_RANK, charge_of(OCT + moved, NOV + moved), "microsoft", "", "")
+    assert charged_in(cell, zone) == OCTOBER
+    assert OCTOBER in may_be_home((OCT + moved).isoformat(), zone)
+    client = replace(CLIENT, time_zone=zone)
+    line = bill("7", "67.20", OCT + moved, NOV + moved)
+    assert line_of(licensed(line, client=client)).expected == D("84")
+    plus = replace(agreed(), terms=Terms(price=CostPlusPrice(kind="cost_plus", factor=D("1.25"))))
+    assert line_of(licensed(line, client=client, contract=plus)).expected == D("84")
+
+
+def charge_of(begins: datetime, ends: datetime) -> dict[str, str]:
+    return {"charge_from": begins.isoformat(), "charge_to": ends.isoformat()}
+
+
+def test_a_day_that_is_charged_is_a_day_of_the_client_as_its_usage_is() -> None:
+    cell = Cell("vendor_bill_line", "t", (), NO_RANK, charge_of(OCT, at(2, 0)), "microsoft", "", "")
+    assert charged_in(cell, "America/Los_Angeles").start == date(2026, 9, 1)

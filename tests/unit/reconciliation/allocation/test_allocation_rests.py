@@ -73,3 +73,60 @@ def test_a_credit_lowers_the_line_that_is_overbilled_most_however_large_it_is() 
     offered = [bill("a", "24", ref="1"), bill("b", "5", ref="2"), bill("c", "-2")]
     result = allocate([want("1", "20"), want("2", "5")], offered)
     assert [share[:2] for share in shares(result) if share[4] == "credit"] == [("1", "c")]
+
+
+def test_units_whose_money_was_credited_are_still_left() -> None:
+    offered = [bill("a"), bill("c", "0", "0", amount="-42.00", corrects="INV-1", invoice="CN-1")]
+    assert [(one.key[0], one.quantity, one.amount) for one in allocate([], offered).offered] == [("a", 10, 0)]
+
+
+def test_a_credit_goes_on_over_as_many_lines_as_it_takes() -> None:
+    offered = [bill(f"a{n}", "1") for n in range(6)] + [bill("c", "-5.5", corrects="INV-1", invoice="CN-1")]
+    result = allocate([], offered)
+    assert [(o.offered[0], o.amount) for o in result.offsets] == [
+        *((f"a{n}", D("4.20")) for n in range(5)),
+        ("a5", D("2.10")),
+    ]
+
+
+def test_what_a_bundle_bills_beyond_its_own_line_is_none_of_its_components() -> None:
+    wanted = [want("1", "10", "30", product="m365"), want("2", "10", "20", product="office")]
+    result = allocate(wanted, [bill("a", "12", "30", product="m365")], {"m365": ("office",)})
+    assert {share[0] for share in shares(result)} == {"1"}
+    assert [one.key[0] for one in result.wanted] == ["2"]
+
+
+def test_bundles_pass_by_the_components_that_are_answered() -> None:
+    both = Period(date(2025, 10, 1), date(2025, 12, 1))
+    wanted = [want("1", None, "20", product="edr"), want("2", None, "30", product="edr", period=NOVEMBER)]
+    offered = [
+        bill("a", "1", "21", product="m365"),
+        bill("b", "1", "25", product="m365", period=both),
+        bill("c", "1", "9", product="m365", period=both),
+        bill("d", "1", "3", product="m365", period=both),
+    ]
+    result = allocate(wanted, offered, {"m365": ("edr",)})
+    assert [(share[0], share[1], share[3]) for share in shares(result)] == [
+        ("1", "a", "21.00"),
+        ("2", "b", "25.00"),
+        ("2", "c", "9.00"),
+    ]
+    assert [one.key[0] for one in result.offered] == ["d"]
+
+
+def test_a_line_that_begins_where_a_month_ends_belongs_to_the_next() -> None:
+    days = Period(date(2025, 11, 1), date(2025, 11, 10))
+    result = allocate([want("1"), want("2", period=NOVEMBER)], [bill("a", "3", "5.00", period=days)])
+    assert [share[:2] for share in shares(result)] == [("2", "a")]
+
+
+def test_where_nothing_is_expected_what_is_billed_is_a_rest() -> None:
+    assert shares(allocate([want("1", "0")], [bill("a", "3")])) == [("1", "a", "3", "12.60", "rest")]
+    assert allocate([want("1", None, "0.00")], [bill("a", "1", "5.00")]).shares == ()
+    assert allocate([want("1", None, "5.00")], [bill("a", "2", "0.00")]).shares == ()
+
+
+def test_money_without_units_lowers_what_is_expected_by_money() -> None:
+    result = allocate([want("1")], [bill("a", "0", "0", amount="10.00")])
+    assert [(share[0], share[3], share[4]) for share in shares(result)] == [("1", "10.00", "near")]
+    assert [one.amount for one in result.wanted] == [D("32.00")]

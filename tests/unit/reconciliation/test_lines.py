@@ -107,6 +107,20 @@ def test_a_yearly_line_belongs_to_the_month_of_its_start_alone() -> None:
     assert [line.by for line in stray.lines] == ["INV-20931 line 7 bills October 2026 of what began on 2026-03-01"]
 
 
+def test_a_part_of_several_months_that_is_billed_by_the_month_waits_for_the_rest() -> None:
+    quarter = BillingPeriod(unit="quarter", anchor=day(1, 1))
+    fee = terms_line(Terms(price=FlatPrice(kind="flat", amount=D(150)), period=quarter, billing="advance"))
+    verdict = drawn(lines=(fee,), invoice=(posted("1", "50.00"),))
+    (line,) = verdict.lines
+    assert (verdict.state, verdict.breaks) == (State.NOT_COMPARABLE, ())
+    assert (line.state, line.pending, line.until) == (LineState.PENDING, D("-100.00"), date(2027, 1, 6))
+    assert line.by == ("pending instalments; INV-20931 line 7 bills October 2026 of what is due until 2027-01-01")
+    by_days = drawn(lines=(fee,), invoice=(posted("1", "50.54"),))  # 150.00 x 31/92
+    assert (by_days.state, sides(by_days)) == (State.NOT_COMPARABLE, ["partial_period"])
+    assert found(drawn(lines=(fee,), invoice=(posted("1", "45.00"),))) == [("PRICE_MISMATCH", US, D("105.00"))]
+    assert drawn(lines=(fee,), invoice=(posted("1", "150.00"),)).state is State.MATCHED
+
+
 def test_units_over_several_parts_are_told_from_units_of_each_part_by_their_price() -> None:
     quarter, monthly = Period(day(1), date(2027, 1, 1)), unit_line()
     each = drawn(lines=(monthly,), used=USED_40, invoice=(posted("120", "4.20", period=quarter),), complete=True)

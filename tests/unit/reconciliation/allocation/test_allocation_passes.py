@@ -137,3 +137,36 @@ def test_a_component_that_was_billed_by_itself_is_none_of_the_bundles() -> None:
     result = allocate(wanted, [bill("a", "4", "20", product="office"), bill("b", "10", "30", product="m365")], KIN)
     assert {(s.wanted[0], s.offered[0]) for s in result.shares} == {("1", "a"), ("2", "b")}
     assert [(one.key[0], one.quantity) for one in result.wanted] == [("1", 6)]
+
+
+def test_one_line_that_equals_an_expected_one_is_found_among_others() -> None:
+    longer = Period(date(2025, 10, 1), date(2025, 12, 1))
+    offered = [bill("a", "1", "42", period=longer), bill("z", "1", "9.99", period=longer)]
+    assert pairs(allocate([flat("1", "42"), flat("2", "5")], offered))[0] == ("1", "a", "sum")
+
+
+def test_units_that_sum_are_given_as_they_are_asked_for_at_any_price() -> None:
+    result = allocate([want("1", "10", "4.20"), want("2", "5", "2.00")], [bill("a", "15", "1.00", amount="52.00")])
+    assert [(s.quantity, s.amount, s.by) for s in result.shares] == [(10, D("42.00"), "sum"), (5, D("10.00"), "sum")]
+
+
+def test_a_line_that_costs_nothing_is_no_term_of_a_sum() -> None:
+    offered = [*ones("1", "2", "3", "5", "8", "13"), bill("free", "1", "0.00")]
+    result = allocate([flat("1", "32")], offered)
+    assert [one.key[0] for one in result.offered] == ["free"]
+
+
+def test_money_beyond_a_flat_price_is_its_own_and_fills_no_line_of_units() -> None:
+    result = allocate([want("1", None, "4.00"), want("2", "10", "1.00")], [bill("a", "1", "9.00", ref="1")])
+    assert [(s.wanted[0], s.quantity, s.amount) for s in result.shares] == [("1", 1, D("9.00"))]
+    with_next = allocate(
+        [want("1", None, "4.00"), want("2", "10", "1.00")], [bill("a", "1", "9.00", ref="1"), bill("b", "8", "9.50")]
+    )
+    assert [(s.wanted[0], s.offered[0]) for s in with_next.shares] == [("1", "a"), ("2", "b")]
+
+
+def test_units_beyond_a_line_pay_no_flat_price() -> None:
+    late = Period(date(2025, 10, 15), date(2025, 11, 1))
+    result = allocate([want("1", "2", "5.00"), want("2", None, "7.00", period=late)], [bill("a", "5", "5.00")])
+    assert [(s.wanted[0], s.quantity, s.amount) for s in result.shares] == [("1", 5, D("25.00"))]
+    assert [one.key[0] for one in result.wanted] == ["2"]

@@ -332,7 +332,8 @@ def _incomparable(case: Case, demand: Demand) -> tuple[Waiting, ...] | None:
         return (_no_invoice(inputs),)
     missing = unsaid([demand])
     if missing:
-        return (Waiting("invoice", f"{words.more(missing)} does not say what it is set to bill", due_by),)
+        until = overdue_on(whole, inputs.settings.invoice_grace_days)
+        return (Waiting("invoice", f"{words.more(missing)} does not say what it is set to bill", until),)
     return None
 
 

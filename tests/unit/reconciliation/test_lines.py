@@ -347,7 +347,7 @@ def test_the_figures_of_a_verdict_are_the_sums_of_its_lines() -> None:
 def test_a_line_that_waits_says_for_what_and_until_when() -> None:
     (line,) = drawn(lines=(unit_line("4.20"),), used=USED_40, as_of=MID_MONTH).lines
     assert (line.state, line.expected, line.billed) == (LineState.PENDING, D("168.00"), None)
-    assert line.by == "C-1042 line 3 does not say what it is set to bill"
+    assert (line.by, line.until) == ("C-1042 line 3 does not say what it is set to bill", day(6, 11))
     overdue = drawn(lines=(unit_line("4.20", "40"),), used=USED_40, as_of=day(6, 11), invoices=InvoiceState())
     assert (overdue.lines[0].by, overdue.lines[0].until) == ("no invoice of October 2026 yet", day(6, 11))
     assert (overdue.measured, overdue.owed) == (D(40), True)

@@ -25,6 +25,7 @@ from shared.reconciliation.rules.labour.base import (
     Elsewhere,
     LabourCase,
     LabourLine,
+    entry_name,
     entry_names,
     hours,
     worked,
@@ -168,14 +169,15 @@ def _line(inputs: GroupInputs, product: Product, chain: Chain, part: Part, entri
 def _rated(chain: Chain, part: Part, entries: Sequence[TimeEntry]) -> Rated:
     first = min((one.worked_on for one in entries), default=part.start)
     earlier = parts(chain.service, Period(first, part.start)) if first < part.start else ()
-    names = Counter(one.entry for one in entries)
+    names = Counter(map(entry_name, entries))
     return labour(chain.service, [_entry(one, names) for one in entries], part, earlier=earlier)
 
 
 def _entry(fact: TimeEntry, names: Mapping[str, int]) -> Entry:
+    name = entry_name(fact)
     return Entry(
         # Two sources may have one id.
-        fact.entry if names[fact.entry] == 1 else f"{fact.source} {fact.entry}",
+        name if names[name] == 1 else f"{fact.source} {fact.entry}",
         fact.worked_on,
         fact.minutes,
         billable=fact.billable,

@@ -3,6 +3,7 @@ invoice bills for them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,6 +21,7 @@ from shared.reconciliation.rating.labour import Outcome, Piece, Rated
 from shared.reconciliation.rating.model import Number, Part
 
 ZERO = Decimal(0)
+_DIGEST = re.compile("[0-9a-f]{32}")
 _HOURS = 9
 """Decimals of hours: a quotient of minutes by sixty is cut here for showing, never for an amount."""
 
@@ -134,9 +136,14 @@ class LabourCase:
         return None if as_of is None else as_of - timedelta(days=self.frame["settings"].time_stale_days)
 
 
+def entry_name(one: TimeEntry) -> str:
+    """``T-1``; of a tool that gives its entries no ids, so that a digest stands for one, ``2026-10-18 (639b60)``."""
+    return f"{one.worked_on} ({one.entry[:6]})" if _DIGEST.fullmatch(one.entry) else one.entry
+
+
 def entry_names(entries: Sequence[TimeEntry]) -> str:
     """``T-1, T-2 and 3 more``."""
-    names = [one.entry for one in entries]
+    names = [entry_name(one) for one in entries]
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return words.clip(", ".join(names[:3]) + rest, 120)
 

@@ -102,6 +102,15 @@ def test_a_wrong_rate_on_the_hours_billed_is_not_times() -> None:
     assert (body.code, body.amount) == (Code.TIME_UNBILLED, D("240.00"))  # of 280.00 left; the rest is the price's
 
 
+def test_an_entry_of_a_tool_without_ids_is_named_by_its_day() -> None:
+    digest = "3b579f29cb14581b2266a8420ec6fd0f"
+    side = drawn(entry(digest, 6, "1", approved=False))
+    assert side.waiting is not None
+    assert [one.what for one in side.waiting[KEY]] == ["1 h are not approved: 2026-10-06 (3b579f)"]
+    steps = only(drawn(entry(digest, 6, "1"))).derivation
+    assert not any(digest in step.formula for step in steps)
+
+
 def test_what_is_not_billable_or_not_approved_is_not_missing_and_the_latter_waits() -> None:
     side = drawn(entry("T-1", 5, "2", billable=False), entry("T-2", 6, "1", approved=False))
     assert side.breaks == ()

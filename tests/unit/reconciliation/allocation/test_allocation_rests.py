@@ -130,3 +130,44 @@ def test_money_without_units_lowers_what_is_expected_by_money() -> None:
     result = allocate([want("1")], [bill("a", "0", "0", amount="10.00")])
     assert [(share[0], share[3], share[4]) for share in shares(result)] == [("1", "10.00", "near")]
     assert [one.amount for one in result.wanted] == [D("32.00")]
+
+
+def test_units_that_cost_nothing_are_given_once_like_any_others() -> None:
+    free = [want("1", "2", "0.00"), want("2", "2", "0.00")]
+    assert [one.key[0] for one in allocate(free, [bill("a", "2", "0.00")]).wanted] == ["2"]
+    for first, second, billed in (("2", "3", "5"), ("2", "0.5", "2.5")):
+        split = allocate([want("1", first, "0.00"), want("2", second, "0.00")], [bill("a", billed, "0.00")])
+        assert [share[2] for share in shares(split)] == [first, second]
+        assert split.wanted == split.offered == ()
+    half = allocate([want("1", "0.5", "0.00")], [bill("a", "0.5", "0.00")])
+    assert [share[4] for share in shares(half)] == ["equal"]
+
+
+def test_a_repetition_of_cents_is_one() -> None:
+    assert allocate([], [bill("a", "1", "0.50"), bill("b", "1", "0.50")]).duplicates == ((("b",), ("a",)),)
+
+
+def test_a_line_of_no_contract_does_not_stay_with_a_stranger_of_none() -> None:
+    stranger = replace(want("1", product="dns"), contract=None, line=None)
+    assert [one.key[0] for one in allocate([stranger], [bill("a")]).offered] == ["a"]
+    half_named = replace(bill("a"), contract="C-1")
+    nameless = replace(want("1", product="dns"), line=None)
+    assert [one.key[0] for one in allocate([nameless], [half_named]).offered] == ["a"]
+
+
+def test_a_credit_lowers_the_line_that_it_names_before_the_one_that_is_overbilled_most() -> None:
+    offered = [bill("a", "24", ref="1"), bill("b", "5", ref="2"), bill("c", "-2", ref="2")]
+    result = allocate([want("1", "20"), want("2", "5")], offered)
+    assert [share[:2] for share in shares(result) if share[4] == "credit"] == [("2", "c")]
+
+
+def test_what_a_named_line_has_left_goes_on_by_units_and_not_by_an_equal_amount() -> None:
+    other = replace(want("2", "2", "6.30"), contract=None, line=None)
+    result = allocate([want("1"), other], [bill("a", "13", ref="1")])
+    assert [share[:4] for share in shares(result)] == [("1", "a", "11", "46.20"), ("2", "a", "2", "8.40")]
+
+
+def test_a_name_is_read_in_the_source_of_its_line() -> None:
+    wanted = [want("1", "9", "8.00"), want("2", "3", "9.00"), replace(want("1b"), source="crm", line="1")]
+    result = allocate(wanted, [bill("a", "3", "9.00", ref="1")])
+    assert [share[:2] for share in shares(result)] == [("1", "a")]

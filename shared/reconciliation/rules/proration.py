@@ -32,11 +32,18 @@ def proration(case: Case, left: Decimal | None) -> Outcome | None:
         direction_of(left),
         amount=abs(left),
         quantity=None,
-        why=f"{billed} billed {found}, {due} due for {_days(case)} of {_full_days(case)} days",
+        why=f"{billed} billed {found}, {due} due for {_stood(case)}",
         tolerance=tolerance,
         difference=f"{billed} billed, {due} due",
     )
     return whole_residual(case, Break(case.stream, body), left)
+
+
+def _stood(case: Case) -> str:
+    """The days of the part; of a whole one, the units whose days they are."""
+    if _days(case) == _full_days(case) and case.expected.quantity is not None:
+        return f"{words.quantity(case.expected.quantity)} units by the days that they stood"
+    return f"{_days(case)} of {_full_days(case)} days"
 
 
 def _days(case: Case) -> int:

@@ -199,6 +199,8 @@ def test_seats_that_were_added_inside_the_month_billed_as_if_all_along() -> None
     line = unit_line("12.40", statistic="prorated")
     whole = drawn(lines=(line,), used=used, invoice=(posted("5", "12.40"),), complete=True)
     assert found(whole) == [("PRORATION", THEM, D("8.00"))]  # 62.00 - 12.40 x (3 x 10 + 5 x 21) / 31
+    why = "62.00 billed for the whole period, 54.00 due for 4.354839 units by the days that they stood"
+    assert only_break(whole).why == why
     old = drawn(lines=(line,), used=used, invoice=(posted("3", "12.40"),), complete=True)
     assert found(old) == [("QTY_UNDER", US, D("16.80"))]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.events.discrepancies import Source
 from shared.reconciliation.rating import Position, cancel_lines, change_lines
-from shared.reconciliation.rating.model import Component, Part
+from shared.reconciliation.rating.model import Arithmetic, Component, Part
 from tests.unit.reconciliation.rating.lines import JUNE, D, day, flat, step, unit
 
 PRICE = D("12.40")
@@ -126,3 +126,24 @@ def test_a_cancellation_in_the_days_of_a_window_gives_back_what_its_rule_says() 
         for since in (day("6-15"), day("6-14"), day("5-23"), day("5-22"))
     ]
     assert amounts == [[D("-30.00")], [D("-10.00")], [D("-10.00")], []]
+
+
+def test_a_change_on_the_day_after_a_part_changes_nothing_however_it_is_booked() -> None:
+    for how in ("delta", "remaining", "replace"):
+        assert changes("7-1", THREE, FIVE, change=how) == []
+
+
+def test_the_line_of_a_change_is_rounded_in_the_mode_of_the_terms() -> None:
+    assert changes("6-11", THREE, FIVE, rounding={"line": step(2, "up")})[0][4] == D("16.54")
+
+
+def test_what_comes_back_is_reckoned_as_the_line_was() -> None:
+    (found,) = back(booked(), rounding={"unit_price": step(2)})
+    assert found.amount == D("-20.65")  # 5 x 4.13, not a third of 62.00
+
+
+def test_a_line_without_a_single_price_brings_back_no_charge_and_no_old_arithmetic() -> None:
+    old = Arithmetic("amount", "5 x 12.40 = 62.00", D("62.00"))
+    (found,) = back(booked(price=None, charges=D("1.00"), steps=(old,)))
+    assert (found.charges, found.booked, found.steps) == (0, None, ())
+    assert back(booked(price=None, amount=D(0), discounts=D("5.00"))) == ()

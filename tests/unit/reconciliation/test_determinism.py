@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from shared.reconciliation.world import World
 from tests.unit.reconciliation.anything import Anything
 from tests.unit.reconciliation.book import TENANT, Record
 
+pytestmark = pytest.mark.timeout(900)
 EXAMPLES = int(os.environ.get("PLUMBLINE_EXAMPLES", "2000"))
 SEEDS, SIZES = st.integers(0, 2**32), st.integers(0, 6)
 

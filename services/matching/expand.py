@@ -105,14 +105,14 @@ _NEED_EXCLUSIVE = frozenset({"client", "feed", "feed_missed", "mapping", "new_me
 _CALENDAR = "SELECT as_of, first_day FROM matching.calendar WHERE tenant = $1"
 
 
-async def expand(tx: Any, dues: Sequence[Due]) -> Found:
-    """The groups that ``dues`` touch."""
+async def expand(tx: Any, dues: Sequence[Due], *, lock: bool = True) -> Found:
+    """The groups that ``dues`` touch. Without ``lock`` only groups that nobody can be drawing are sure to be found."""
     found = Found()
     by_tenant: dict[str, dict[str, list[Due]]] = {}
     for due in dues:
         by_tenant.setdefault(due.tenant, {}).setdefault(due.kind, []).append(due)
     for tenant in sorted(by_tenant):
-        if by_tenant[tenant].keys() & _NEED_EXCLUSIVE:
+        if lock and by_tenant[tenant].keys() & _NEED_EXCLUSIVE:
             await tx.execute(EXCLUSIVE, tenant)
     for tenant, kinds in by_tenant.items():
         row = await tx.fetchrow(_CALENDAR, tenant)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from services.matching.cells import TIED, cell_of
-from services.matching.expand import Key
+from services.matching.expand import Due, Key, expand
 from services.matching.fold import CONSUMER, TOPICS
 from shared.events.discrepancies import Basis, Source
 from shared.kernel.periods import Period, bounds, local_date, month_of
@@ -358,6 +358,8 @@ class Month:
     commitments: tuple[LineVersion, ...] = ()
     speaks: bool = False
     """Whether the level above the groups is at hand too: it is due, or what the groups come to may change it."""
+    settled: bool = True
+    """Whether every other group of the month is as it was drawn last; else the level, where it is ``whole``, waits."""
     products: dict[str, Product] = field(default_factory=dict)
     """Every product at hand and those that bundles may tie to it."""
     measured: dict[str, list[Measured]] = field(default_factory=dict)
@@ -390,7 +392,8 @@ class Month:
 
     @property
     def whole(self) -> bool:
-        """Whether all groups of the month are drawn together: the level above them adds them up."""
+        """Whether the level above the groups adds them up. What it says becomes a record, which must be what its basis
+        gives: whatever of the month may differ from what was drawn last is drawn with it."""
         return self.unanswered or bool(self.commitments)
 
     # --- which groups there are ------------------------------------------------------------------------------------
@@ -405,16 +408,7 @@ class Month:
     @cached_property
     def items(self) -> list[str]:
         """The groups at hand, and whatever was asked for that is none (any more)."""
-        known = self.wanted | self.known_products if self.whole else self.wanted
-        return sorted({self.members(product)[0] for product in known} | self.wanted)
-
-    @property
-    def known_products(self) -> set[str]:
-        """Every product of which anything is at hand."""
-        agreed = {value["product"] for value in map(_value, self.lines) if value["client"] == self.client.id}
-        worked = {_value(cell)["product"] for cell in self.entries}
-        charged = {charge.product for charge in self.charges}
-        return agreed | worked | charged | self.measured.keys() | self.posted.keys() - {LEVEL} | self.closed.keys()
+        return sorted({self.members(product)[0] for product in self.wanted} | self.wanted)
 
     @cached_property
     def posted(self) -> dict[str, list[InvoiceLineFacts]]:
@@ -548,21 +542,19 @@ def _value(cell: Cell) -> dict[str, Any]:
 async def read_month(
     b: Reading, snapshot: Snapshot, client_id: str, month: date, products: Sequence[str], *, level: bool
 ) -> Month:
-    """A client's month for the groups of ``products``, and with ``level`` for the level above them; for all that it has
-    anything of, where the level adds the groups up."""
+    """A client's month for the groups of ``products``, and with ``level`` for the level above them; also for groups
+    that are due or about to be, where the level adds the groups up."""
     tenant, period = snapshot.tenant, month_of(month)
-    known = await _products(b, tenant, products)
-    wanted: list[str] | None = sorted(known)
     documents, waiting = await _documents(b, tenant, client_id, period)
-    cells = [cell_of(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, wanted)]
+    known = await _products(b, tenant, products)
+    cells = await _cells(b, _CONTRACT, tenant, client_id, sorted(known))
     client = views.client(client_id, [cell for cell in cells if cell.kind == "client"])
     lines = [cell for cell in cells if cell.kind == "contract_line"]
     commitments = views.line_versions(lines, client_id, None, commitments=True)
     read = Month(snapshot, client, period, frozenset(products), lines, documents, waiting, commitments, products=known)
     if read.whole:
-        wanted = None
-        cells = [cell_of(tenant, row) for row in await b.fetch(_CONTRACT, tenant, client_id, None)]
-        read.lines = [cell for cell in cells if cell.kind == "contract_line"]
+        await _with_moving(b, read)
+    wanted = sorted(read.products)
     read.speaks = level or read.whole or not read.answered
     read.documents = await _with_lines(b, tenant, documents, None if read.speaks else wanted)
     agreed = views.line_versions(read.lines, client_id, None)
@@ -571,13 +563,71 @@ async def read_month(
     read.charges = await _charges(b, read, wanted)
     closed = await _cells(b, _CLOSED, tenant, client_id, str(period.start), str(period.end))
     read.closed = {cell.key[3]: cell for cell in closed}
-    meters = await b.fetch(_METERS, tenant, client_id, wanted)
-    if read.whole:
-        metered = {row["product"] for row in meters}
-        read.products = known | await _products(b, tenant, sorted(metered | read.known_products))
-    await _usage(b, read, meters)
+    await _usage(b, read, await b.fetch(_METERS, tenant, client_id, wanted))
     await _supply(b, read, spans.hull(spans.needed(agreed, client, period)))
     return read
+
+
+# --- what may have moved -------------------------------------------------------------------------------------------
+# What is due of a month, also by a date that has come.
+_MOVING = """
+SELECT k.item FROM matching.due_key k
+ WHERE k.tenant = $1 AND k.level = 'product' AND k.owner = $2 AND k.month = $3
+UNION
+SELECT w.item FROM matching.wake w
+ WHERE w.tenant = $1 AND w.level = 'product' AND w.owner = $2 AND w.month = $3 AND w.on_date <= $4
+LIMIT $5"""
+# Of whatever tenant: the rows have no index, and are mostly few.
+_RAW = "SELECT tenant, kind, meter, key, first_at, last_at, cause FROM matching.due ORDER BY id LIMIT $1"
+_MOVING_MAX, _RAW_MAX, _ROUNDS_MAX = 50, 200, 5
+"""So many groups are drawn for the level above them, from so many raw rows, that come to groups in so many steps."""
+
+
+async def _with_moving(b: Reading, month: Month) -> None:
+    """Adds the groups that may differ from what was drawn last, if they are few; and the lines of the commitments'
+    products, which say what of the invoices is the level's."""
+    tenant, client = month.snapshot.tenant, month.client.id
+    moving = await _moving(b, month)
+    month.settled = moving is not None
+    month.wanted |= moving or frozenset()
+    held = {_value(cell)["product"] for cell in month.lines if views.is_commitment(_value(cell))}
+    more = (month.wanted | held) - month.products.keys()
+    if more:
+        month.products |= await _products(b, tenant, sorted(more))
+        cells = await _cells(b, _CONTRACT, tenant, client, sorted(month.products))
+        month.lines = [cell for cell in cells if cell.kind == "contract_line"]
+
+
+async def _moving(b: Reading, month: Month) -> frozenset[str] | None:
+    """The products of a month's groups that may differ from what was drawn last; ``None``: too many.
+
+    Found as the resolver finds them, by the snapshot: a fold leaves its rows with the cells that it moved. No lock is
+    needed for it, since nobody else draws the month.
+    """
+    snapshot, client, start = month.snapshot, month.client.id, month.period.start
+    limit = len(month.wanted) + _MOVING_MAX
+    rows = await b.fetch(_MOVING, snapshot.tenant, client, start, snapshot.as_of, limit + 1)
+    moving = {row["item"] for row in rows}
+    raw = await b.fetch(_RAW, _RAW_MAX + 1)
+    if len(raw) > _RAW_MAX:
+        return None
+    dues = [
+        Due(tenant, kind, meter, tuple(key or ()), *rest)
+        for tenant, kind, meter, key, *rest in raw
+        if tenant == snapshot.tenant
+    ]
+    for _ in range(_ROUNDS_MAX):
+        if not dues:
+            break
+        found = await expand(b, dues, lock=False)
+        moving |= {key.item for key in found.keys if key[1:4] == ("product", client, start)}
+        dues = [
+            Due(tenant, kind, meter, tuple(key), None, None, cause)
+            for (tenant, kind, meter, key), cause in found.raw.items()
+        ]
+        if len(dues) > _RAW_MAX:
+            return None
+    return None if dues or len(moving) > limit else frozenset(moving)
 
 
 async def _cells(b: Reading, sql: str, tenant: str, *arguments: Any) -> list[Cell]:

@@ -5,8 +5,8 @@ A stream's row is its last record; whoever draws compares with it. Nothing is wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -27,6 +27,7 @@ from shared.events.discrepancies import (
     DiscrepancyChanged,
     DiscrepancyCleared,
     DiscrepancyDetected,
+    Source,
 )
 from shared.events.record import Context, Draft, draft_derived
 from shared.kernel.canonical import canonical
@@ -38,10 +39,13 @@ from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupTotal, ScopeTotal
 from shared.reconciliation.statement import GroupLines, group_lines
 from shared.reconciliation.verdict import Verdict
+from shared.reconciliation.views import SAMPLE, sample
 
 SOURCE = "plumbline.matching"
 PENDING = timedelta(seconds=60)
 """When a unit is looked at again that could not be drawn: dead letters, or a defect."""
+LEVEL_WAITS = timedelta(seconds=1)
+"""When a client's level is looked at again whose groups are still to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ async def write(a: Any, drawn: Drawn) -> bool:
         await _write_pending(a, drawn)
         return False
     before = await _before(a, drawn)
-    draw_level(drawn, before)
+    if drawn.month is not None and drawn.month.whole and not drawn.month.settled:
+        await _wait_with_level(a, drawn)
+    else:
+        draw_level(drawn, before)
     written = _written(drawn)
     drafts = await _write_streams(a, drawn, before, written)
     await _write_groups(a, drawn, {key: one for key, one in written.items() if one.digest != before.digest(key)})
@@ -109,8 +116,8 @@ class _Written:
         figures = (verdict.expected, verdict.billed, verdict.explained, verdict.explained_by, verdict.broken)
         rest = (verdict.state, verdict.currency, verdict.next_change, verdict.owed, name)
         said = [[list(key), body] for key, body in bodies.items()]
-        content = [*figures, *rest, _waiting(verdict), said, lines.document()]
-        content += [_said(verdict.scope), verdict.measured]
+        content: list[Any] = [*figures, *rest, _waiting(verdict), said, lines.document()]
+        content += [_said(verdict.scope), verdict.measured, _evidence(verdict), verdict.records]
         return cls(verdict, bodies, lines, sha256(canonical(content)).hexdigest()[:32])
 
     @property
@@ -136,6 +143,10 @@ def _said(scope: Sequence[ScopeTotal]) -> list[dict[str, Any]]:
     return [asdict(one) for one in scope]
 
 
+def _evidence(verdict: Verdict) -> list[dict[str, str]]:
+    return [one.model_dump() for one in verdict.sources]
+
+
 def _waiting(verdict: Verdict) -> list[dict[str, Any]]:
     return [{"side": one.side, "what": one.what, "until": one.until} for one in verdict.waiting]
 
@@ -146,12 +157,27 @@ SELECT d.tenant, d.level, d.owner, d.month, d.item, d.expected, d.currency, d.ow
  WHERE d.tenant = $1 AND d.level = ANY ($2) AND d.owner = ANY ($3) AND d.month = $4"""
 
 
+# What the groups that ask for an invoice rest on, some of them left out. The first twenty records are among those of
+# the groups that begin with one of the first twenty.
+_EVIDENCE = """
+WITH owed AS NOT MATERIALIZED (
+  SELECT d.sources, d.first_source, d.records FROM matching.drawn d
+   WHERE d.tenant = $1 AND d.level = 'product' AND d.owner = $2 AND d.month = $3 AND d.owed AND NOT d.item = ANY ($4)),
+first AS (
+  SELECT max(f.first_source) AS last, count(*) AS n FROM (
+    SELECT DISTINCT o.first_source FROM owed o WHERE o.first_source IS NOT NULL ORDER BY 1 LIMIT $5) f)
+SELECT (SELECT coalesce(sum(o.records), 0)::bigint FROM owed o),
+       (SELECT jsonb_agg(o.sources) FROM owed o, first f WHERE f.n < $5 OR o.first_source <= f.last)"""
+
+
 @dataclass(frozen=True)
 class Before:
     """What the tables hold of a unit: of a client's month every group."""
 
     digests: Mapping[Key, str] = field(default_factory=dict)
     totals: Mapping[Key, GroupTotal] = field(default_factory=dict)
+    evidence: tuple[tuple[Source, ...], int] = ((), 0)
+    """What the groups that are not drawn now rest on, all together: known where an invoice is overdue."""
 
     def digest(self, key: Key) -> str | None:
         return self.digests.get(key)
@@ -169,7 +195,12 @@ async def _before(a: Any, drawn: Drawn) -> Before:
         digests[key] = digest
         if key.level == "product":
             totals[key] = GroupTotal(key.item, expected, currency, owed, scope=_scope(scope))
-    return Before(digests, totals)
+    if drawn.month is None or not drawn.month.unanswered:
+        return Before(digests, totals)
+    now = [key.item for key in drawn.verdicts]
+    records, of_groups = await a.fetchrow(_EVIDENCE, unit.tenant, unit.owner, unit.month, now, SAMPLE)
+    sources = sample(Source(**one) for of_group in orjson.loads(of_groups or "[]") for one in of_group)
+    return Before(digests, totals, (sources, records))
 
 
 def _scope(text: str) -> tuple[ScopeTotal, ...]:
@@ -179,21 +210,41 @@ def _scope(text: str) -> tuple[ScopeTotal, ...]:
 def draw_level(drawn: Drawn, before: Before) -> None:
     """The level above a client's groups, if it is due or one of its groups counts otherwise than before.
 
-    Where it speaks (:attr:`Month.unanswered`) every group was drawn from this snapshot; elsewhere what was drawn before
-    will do, since no record comes of it and a group that changes brings this level up again.
+    The groups that are not drawn now count as they were drawn last. Where it adds them up, they are what they were
+    (:attr:`Month.settled`); elsewhere no record comes of it, and a group that changes brings this level up again.
     """
     month = drawn.month
     if month is None or not month.speaks:
         return
     now = {key: total_of(key.item, verdict) for key, verdict in drawn.verdicts.items() if verdict is not None}
-    # Where it speaks it also names the records below it, which the tables do not hold: drawn again with its groups.
+    # Where it adds the groups up it also names what they rest on, and has invoice lines of its own.
     moved = month.whole or any(now.get(key) != before.totals.get(key) for key in drawn.verdicts)
     level = drawn.unit._replace(item=LEVEL)
-    if not (moved or level in drawn.causes):
-        return
-    others = {} if month.whole else before.totals
-    totals = [total for key, total in others.items() if key not in drawn.verdicts]
-    drawn.verdicts[level] = draw_client(month.level([*totals, *now.values()]))
+    if moved or level in drawn.causes:
+        others = [total for key, total in before.totals.items() if key not in drawn.verdicts]
+        drawn.verdicts[level] = draw_client(month.level([*_resting(others, before.evidence), *now.values()]))
+
+
+def _resting(others: Sequence[GroupTotal], evidence: tuple[tuple[Source, ...], int]) -> Iterator[GroupTotal]:
+    """Totals with what they rest on: only all together counts, so one that asks for an invoice bears it."""
+    sources, records = evidence
+    for one in others:
+        yield replace(one, sources=sources, records=records) if one.owed else one
+        if one.owed:
+            sources, records = (), 0
+
+
+_LEVEL_LATER = """
+INSERT INTO matching.due_key (tenant, level, owner, month, item, ready_at, cause)
+SELECT $1::text, $2::text, $3::text, $4::date, $5::text, clock_timestamp() + $7::interval, $6::jsonb
+ WHERE NOT EXISTS (SELECT FROM matching.due_key k
+                    WHERE (k.tenant, k.level, k.owner, k.month, k.item) = ($1, $2, $3, $4, $5))"""
+
+
+async def _wait_with_level(a: Any, drawn: Drawn) -> None:
+    """Bring the level up again behind the groups that are due: they are too many to be drawn with it."""
+    level = drawn.unit._replace(item=LEVEL)
+    await a.execute(_LEVEL_LATER, *level, drawn.cause(level), LEVEL_WAITS)
 
 
 # Looked up by keys whatever the statistics say: the ids first, then the rows.
@@ -348,11 +399,12 @@ _KEEP = """
 INSERT INTO matching.drawn AS d
   (tenant, level, owner, month, item, state, expected, billed, explained, explained_by, pending, broken, currency, owed,
    waiting, rests_on_absence, digest, name, lines, vendor, lines_matched, lines_explained, lines_pending, lines_broken,
-   scope, measured)
+   scope, measured, sources, records)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::text[], $6::text[], $7::numeric[],
                      $8::numeric[], $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::text[],
                      $14::boolean[], $15::jsonb[], $16::boolean[], $17::text[], $18::text[], $19::jsonb[],
-                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[], $25::jsonb[], $26::numeric[])
+                     $20::jsonb[], $21::int[], $22::int[], $23::int[], $24::int[], $25::jsonb[], $26::numeric[],
+                     $27::jsonb[], $28::bigint[])
 ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   state = excluded.state, expected = excluded.expected, billed = excluded.billed, explained = excluded.explained,
   explained_by = excluded.explained_by, pending = excluded.pending, broken = excluded.broken,
@@ -360,7 +412,7 @@ ON CONFLICT (tenant, level, owner, month, item) DO UPDATE SET
   rests_on_absence = excluded.rests_on_absence, digest = excluded.digest, name = excluded.name, lines = excluded.lines,
   vendor = excluded.vendor, lines_matched = excluded.lines_matched, lines_explained = excluded.lines_explained,
   lines_pending = excluded.lines_pending, lines_broken = excluded.lines_broken, scope = excluded.scope,
-  measured = excluded.measured"""
+  measured = excluded.measured, sources = excluded.sources, records = excluded.records"""
 _NO_SUBTOTALS = """
 DELETE FROM matching.subtotal s USING unnest($1::text[], $2::text[], $3::date[], $4::text[])
        AS k(tenant, owner, month, item)
@@ -412,7 +464,8 @@ def _group_row(key: Key, one: _Written, name: str | None) -> tuple[Any, ...]:
         pending, verdict.broken, verdict.currency, verdict.owed, canonical(_waiting(verdict)).decode(),
         rests_on_absence(verdict), one.digest, name,
         canonical(said["lines"]).decode(), canonical(said["vendor"]).decode(), *one.lines.counts[1:],
-        canonical(_said(verdict.scope)).decode(), verdict.measured,
+        canonical(_said(verdict.scope)).decode(), verdict.measured, canonical(_evidence(verdict)).decode(),
+        verdict.records,
     )  # fmt: skip
 
 

@@ -145,6 +145,8 @@ def _due_of(kind: str, cell: Moved, dues: Dues) -> None:
                 dues.add(cell.tenant, "client_months", was, cell.cause)
         case "invoice_line" | "invoice_void":
             dues.add(cell.tenant, "document", cell.key[:2], cell.cause)
+        case "vendor_bill":
+            dues.add(cell.tenant, "bill", cell.key[:3], cell.cause)
         case "vendor_bill_line":
             for one in (value, before):
                 if one:
@@ -312,25 +314,33 @@ little."""
 
 # --- vendors' bills ----------------------------------------------------------------------------------------------
 _KEEP_BILLS = """
-INSERT INTO matching.bill AS b (tenant, source, issuer, bill, newest)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[])
-ON CONFLICT (tenant, source, issuer, bill) DO UPDATE SET newest = excluded.newest WHERE b.newest < excluded.newest
-RETURNING new.tenant, new.source, new.issuer, new.bill, old.newest"""
+INSERT INTO matching.bill AS b (tenant, source, issuer, bill, newest, here)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[])
+ON CONFLICT (tenant, source, issuer, bill) DO UPDATE SET
+  newest = greatest(b.newest, excluded.newest),
+  here = CASE WHEN b.newest < excluded.newest THEN excluded.here
+              WHEN b.newest = excluded.newest THEN b.here + excluded.here ELSE b.here END
+RETURNING new.tenant, new.source, new.issuer, new.bill, old.newest < new.newest, coalesce(old.here, 0) AS was, new.here,
+  (SELECT (h.value ->> 'lines')::int FROM matching.cell h
+    WHERE (h.tenant, h.kind, h.key) =
+      (new.tenant, 'vendor_bill', ARRAY[new.source, new.issuer, new.bill, new.newest::text]))"""
 
 
 async def _keep_bills(tx: Any, lines: Sequence[Moved], dues: Dues) -> None:
-    """With the first line of a newer version all the lines of the older ones no longer count."""
-    newest: dict[tuple[str, ...], int] = {}
+    """With the first line of a newer version all the lines of the older ones no longer count; with the last one the
+    bill has arrived."""
+    added: dict[tuple[str, ...], dict[int, int]] = {}
     causes: dict[tuple[str, ...], str] = {}
     for line in lines:
-        bill = (line.tenant, *line.key[:3])
-        newest[bill] = max(newest.get(bill, 0), (line.value or {})["version"])
-        causes[bill] = line.cause
-    if newest:
-        rows = [(*bill, version) for bill, version in newest.items()]
-        for *risen, before in await tx.fetch(_KEEP_BILLS, *zip(*rows, strict=True)):
-            if before is not None:
-                dues.add(risen[0], "bill", risen[1:], causes[tuple(risen)])
+        of = added.setdefault((line.tenant, *line.key[:3]), {})
+        version = (line.value or {})["version"]
+        of[version] = of.get(version, 0) + line.inserted
+        causes[line.tenant, *line.key[:3]] = line.cause
+    if added:
+        rows = [(*bill, max(of), of[max(of)]) for bill, of in added.items()]
+        for *bill, risen, was, here, wanted in await tx.fetch(_KEEP_BILLS, *zip(*rows, strict=True)):
+            if risen or (wanted is not None and here != was and here >= wanted):
+                dues.add(bill[0], "bill", bill[1:], causes[tuple(bill)])
 
 
 # --- the calendar ------------------------------------------------------------------------------------------------

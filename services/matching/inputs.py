@@ -263,7 +263,7 @@ _MANY = 1_000
 # version.
 _CHARGES = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record,
-       rs.target AS product, ra.share, rs.share
+       rs.target AS product, ra.share, rs.share, b.arrived
   FROM matching.route ra
   JOIN matching.route rs ON rs.tenant = $1 AND rs.kind = 'sku' AND rs.source = ra.source
    AND ($3::text[] IS NULL OR rs.target = ANY ($3))
@@ -273,7 +273,11 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
       AND v.sku = rs.key AND (v.value ->> 'charge_from') COLLATE "C" >= $4
       AND (v.value ->> 'charge_from') COLLATE "C" < $5 OFFSET 0) c
  CROSS JOIN LATERAL (
-   SELECT FROM matching.bill b
+   SELECT EXISTS (
+       SELECT FROM matching.cell h
+        WHERE (h.tenant, h.kind, h.key) = ($1, 'vendor_bill', c.key[1:4]) AND (h.value ->> 'lines')::int <= b.here
+     ) AS arrived
+     FROM matching.bill b
     WHERE (b.tenant, b.source, b.issuer, b.bill) = ($1, c.key[1], c.key[2], c.key[3])
       AND b.newest = (c.value ->> 'version')::int OFFSET 0) b
  WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL AND rs.share IS NOT NULL"""
@@ -653,7 +657,7 @@ async def _charges(b: Reading, month: Month, products: list[str] | None) -> list
     for row in rows:
         cell = cell_of(month.snapshot.tenant, row)
         if views.charged_in(cell, zone) == period:
-            found.append(views.Charge(cell, row["product"], _share(row[10], row[11])))
+            found.append(views.Charge(cell, row["product"], _share(row[10], row[11]), row["arrived"]))
     return found
 
 

@@ -38,7 +38,7 @@ from shared.reconciliation.diff import Change, StoredVerdict, StreamKey, diff, d
 from shared.reconciliation.exact import exact
 from shared.reconciliation.inputs import GroupTotal, ScopeTotal
 from shared.reconciliation.statement import GroupLines, group_lines
-from shared.reconciliation.verdict import Verdict
+from shared.reconciliation.verdict import StatementLine, Verdict
 from shared.reconciliation.views import SAMPLE, sample
 
 SOURCE = "plumbline.matching"
@@ -69,9 +69,18 @@ class Drawn:
 
 def rests_on_absence(verdict: Verdict) -> bool:
     """Whether a feed's completeness, or an identifier that nobody has mapped, may have a say in a verdict: also behind
-    invoice lines that are still to come."""
-    return any(one.body.code in (Code.PHANTOM_LINE, Code.QTY_OVER) for one in verdict.breaks) or any(
-        waiting.side in ("usage_complete", "mapping", "invoice_lines") for waiting in verdict.waiting
+    invoice lines that are still to come, and where the vendor's bill says what was used as long as no feed does."""
+    return (
+        any(one.body.code in (Code.PHANTOM_LINE, Code.QTY_OVER) for one in verdict.breaks)
+        or any(waiting.side in ("usage_complete", "mapping", "invoice_lines") for waiting in verdict.waiting)
+        or any(map(_by_bill, verdict.lines))
+    )
+
+
+def _by_bill(line: StatementLine) -> bool:
+    return any(
+        one.label == "used" and any(source.type == "vendor_bill.line.v1" for source in one.sources)
+        for one in line.steps
     )
 
 

@@ -127,6 +127,8 @@ class VendorLine:
     billed_cost: Decimal
     currency: str
     record: Source
+    arrived: bool = True
+    """Whether its bill's header is here, and all its lines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def _of_line(
         used=demand.supply.used,
         expected=expected,
         billed=billed,
-        usage_gaps=() if demand.supply.by_bill else _usage_gaps(group, demand.period),
+        usage_gaps=_usage_gaps(group, demand.period) if demand.supply.gaps is None else demand.supply.gaps,
         charges=charges if mode == "invoice" else (),
         part=demand.part,
         prorated=not demand.part.whole or _changes(demand),
@@ -432,6 +432,9 @@ def _without_contract(
     if len(currencies) > 1:
         troubles.append(Waiting("price", f"lines of {of.name} are in {' and '.join(currencies)}", None))
     mine = [demand for demand in every if demand.product == product]
+    # What a flat price covers has no usage to wait for, where no source of usage is known.
+    gaps = () if mine and not inputs.feed_sources else _usage_gaps(group, inputs.period)
+    gaps = group.bill_gaps((product,)) if by_bill else gaps
     key = ("usage", product) if meters or len(charges) != 1 else charges[0].key
     case = Case(
         inputs=inputs,
@@ -445,8 +448,7 @@ def _without_contract(
         used=used,
         expected=expected,
         billed=billed,
-        # What a flat price covers has no usage to wait for, where no source of usage is known.
-        usage_gaps=() if by_bill or (mine and not inputs.feed_sources) else _usage_gaps(group, inputs.period),
+        usage_gaps=gaps,
         charges=tuple(charges) if mode == "invoice" else (),
         excluded=_excluded(group, product),
     )

@@ -39,8 +39,8 @@ class Supply(NamedTuple):
     used: Quantity = NOTHING
     trouble: Waiting | None = None
     """Why it cannot be said what was used."""
-    by_bill: bool = False
-    """The vendor's bill says what was used."""
+    gaps: tuple[Waiting, ...] | None = None
+    """Where the vendor's bill says what was used, what of it is still to come; ``None``: meters say it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -126,6 +126,13 @@ class Group:
     def by_bill(self) -> frozenset[str]:
         """The products whose usage the vendor's bill says."""
         return frozenset(product for product in self.products if by_bill(self.inputs, product, self.chains))
+
+    def bill_gaps(self, products: Iterable[str]) -> tuple[Waiting, ...]:
+        """Bills with charges of ``products`` of which lines are still to come."""
+        of = set(products)
+        missing = {(one.source, one.bill) for one in self.inputs.vendor_lines if one.product in of and not one.arrived}
+        names = [words.clip(f"not all lines of {source} {bill} are here") for source, bill in sorted(missing)]
+        return tuple(Waiting("vendor_bill", name, None) for name in names)
 
     def as_charged(self, products: Iterable[str], used: Quantity) -> Quantity:
         """A quantity that is read from the vendor's bill, with the lines that it rests on."""
@@ -342,7 +349,7 @@ def _as_charged(group: Group, sources: Sequence[str], found: Supply) -> Supply:
     """A supply that rests on the vendor's bill names its lines."""
     if not any(one in group.by_bill for one in sources):
         return found
-    return found._replace(by_bill=True, used=group.as_charged(sources, found.used))
+    return found._replace(gaps=group.bill_gaps(sources), used=group.as_charged(sources, found.used))
 
 
 def _supply(

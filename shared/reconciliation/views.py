@@ -6,7 +6,7 @@ in which it is given its cells.
 
 from __future__ import annotations
 
-from collections import abc, defaultdict
+from collections import Counter, abc, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -712,6 +712,15 @@ class Charge(NamedTuple):
     cell: Cell
     product: str
     share: Decimal
+    arrived: bool = True
+    """Whether its bill's header is here, and all its lines."""
+
+
+def arrived(headers: Iterable[Cell], lines: Iterable[Cell]) -> set[tuple[str, ...]]:
+    """(source, issuer, bill, version) of the bills whose header (``vendor_bill``) is here, and as many lines as it
+    says."""
+    here = Counter(cell.key[:4] for cell in lines)
+    return {cell.key for cell in headers if cell.value is not None and here[cell.key] >= int(cell.value["lines"])}
 
 
 def newest_versions(lines: Iterable[Cell]) -> dict[tuple[str, ...], int]:
@@ -746,7 +755,7 @@ def vendor_lines(charges: Iterable[Charge]) -> tuple[VendorLine, ...]:
     return tuple(sorted(found, key=lambda one: (one.source, one.issuer, one.bill, one.line, one.product)))
 
 
-def _vendor_line(cell: Cell, product: str, share: Decimal) -> VendorLine:
+def _vendor_line(cell: Cell, product: str, share: Decimal, arrived: bool) -> VendorLine:
     value = cell.value or {}
     return VendorLine(
         source=cell.source,
@@ -768,4 +777,5 @@ def _vendor_line(cell: Cell, product: str, share: Decimal) -> VendorLine:
         billed_cost=Decimal(value["billed_cost"]),
         currency=value["currency"],
         record=cell.record,
+        arrived=arrived,
     )

@@ -261,7 +261,7 @@ class _Tenant:
     def charges(self) -> dict[Group, list[views.Charge]]:
         """Group -> the vendors' charges of its month."""
         cells = self.cells["vendor_bill_line"]
-        newest = views.newest_versions(cells)
+        newest, arrived = views.newest_versions(cells), views.arrived(self.cells["vendor_bill"], cells)
         charges: dict[Group, list[views.Charge]] = defaultdict(list)
         for cell in cells:
             value = _value(cell)
@@ -271,7 +271,8 @@ class _Tenant:
             sku = Unmapped("sku", cell.source, value["sku"])
             for client, product, share in self._targets(account, sku):
                 home = views.charged_in(cell, self.client(client).time_zone)
-                charges[Group(client, home, self.item(product))].append(views.Charge(cell, product, share))
+                charge = views.Charge(cell, product, share, cell.key[:4] in arrived)
+                charges[Group(client, home, self.item(product))].append(charge)
         return charges
 
     @cached_property

@@ -225,7 +225,7 @@ class RandomBook:
             account=self._pick(*ACCOUNTS, "a-9"),
             account_name=self._pick(None, "Northwind", "Zephyr"),
             sku=self._pick(*SKUS),
-            category=self._pick(None, "Usage", "Tax"),
+            category=self._pick(None, "Usage", "Tax", "Cycle"),
             correction=self._rarely(True, False),
             charge_from=start,
             charge_to=start + timedelta(days=self.random.randrange(40)),
@@ -234,7 +234,19 @@ class RandomBook:
             billed_cost=Decimal(self._pick("12.345", "-3", "0", "12")),
             currency=self._pick("EUR", "EUR", "EUR", "USD"),
         )
-        self.book._fact("vendor_bill.line.v1", self._pick(*SOURCES), "charge", data, run=self.random.randrange(3))
+        source = self._pick(*SOURCES)
+        self.book._fact("vendor_bill.line.v1", source, "charge", data, run=self.random.randrange(3))
+        if self.random.random() < 0.4:
+            header = invoices.VendorBillReceived(
+                issuer=data.issuer,
+                bill=data.bill,
+                version=data.version,
+                period_from=start,
+                period_to=start + timedelta(days=31),
+                currency=data.currency,
+                lines=self.random.randrange(4),
+            )
+            self.book._fact("vendor_bill.received.v1", source, "bill", header, run=self.random.randrange(3))
 
     # --- what came with the money engine ------------------------------------------------------------------------------
     def restate(self) -> None:

@@ -14,7 +14,7 @@ from shared.events.discrepancies import Code
 from shared.reconciliation.facts import Cell, Rank
 from shared.reconciliation.inputs import LineVersion, Product, VendorLine
 from shared.reconciliation.verdict import LineState, StatementLine, Verdict
-from shared.reconciliation.views import charged_in, may_be_home
+from shared.reconciliation.views import arrived, charged_in, may_be_home
 from tests.unit.reconciliation.given import (
     CLIENT,
     COMPLETE,
@@ -209,6 +209,24 @@ def test_assigned_licences_are_held_against_the_bill_and_the_bill_against_the_in
     )
     assert [(one.body.code, one.body.quantity) for one in verdict.breaks] == [(Code.ASSIGNED_NE_PURCHASED, D(2))]
     assert line_of(verdict).expected == D("84")
+
+
+def test_what_is_not_on_the_bill_waits_until_all_its_lines_are_here() -> None:
+    some = bill("5", "48.00", arrived=False)
+    verdict = licensed(some, invoice=billed("7"))
+    assert (verdict.breaks, [one.what for one in verdict.waiting]) == ((), ["not all lines of microsoft G1 are here"])
+    # What it charges already is used.
+    assert only_break(licensed(some, invoice=billed("3"))).code == Code.QTY_UNDER
+
+
+def test_a_bill_has_arrived_with_its_header_and_as_many_lines_as_it_names() -> None:
+    def of(kind: str, *key: str, **value: Any) -> Cell:
+        return Cell(kind, "t", ("microsoft", "Microsoft", "G1", *key), NO_RANK, value, "microsoft", "", "")
+
+    header, lines = of("vendor_bill", "1", lines=2), [of("vendor_bill_line", "1", str(n)) for n in (1, 2)]
+    assert arrived([header], lines[:1]) == set()
+    assert arrived([], lines) == set()
+    assert arrived([header, of("vendor_bill", "2", lines=2)], lines) == {("microsoft", "Microsoft", "G1", "1")}
 
 
 def test_order_never_matters() -> None:

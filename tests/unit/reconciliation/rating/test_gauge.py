@@ -40,6 +40,8 @@ def test_a_level_stands_until_the_next_its_own_end_or_the_last_day() -> None:
     ]
     assert stays([level("6-10", "5")], utc("6-1"), utc("6-8")) == []
     assert stays([level("6-10", "5", until="8-1")], utc("6-1"), utc("7-1")) == [Stay(utc("6-10"), utc("7-1"), D(5))]
+    beyond = [level("6-10", "5", until="8-1"), level("7-15", "6")]
+    assert stays(beyond, utc("6-1"), utc("7-1")) == [Stay(utc("6-10"), utc("7-1"), D(5))]
     assert stays([level("5-10", "5", until="6-1")], utc("6-1"), utc("7-1")) == []
 
 
@@ -129,7 +131,11 @@ def test_a_statistic_of_nothing_is_no_value() -> None:
 
 
 def test_a_level_reached_in_the_last_second_is_the_quantity_of_that_second() -> None:
-    late = [Level(at("2025-06-30T23:59:59.250+00:00"), D(3)), Level(at("2025-06-30T23:59:59.500+00:00"), D(4))]
+    late = [
+        Level(at("2025-06-30T23:59:59.125+00:00"), D(2)),
+        Level(at("2025-06-30T23:59:59.250+00:00"), D(3)),
+        Level(at("2025-06-30T23:59:59.500+00:00"), D(4)),
+    ]
     assert statistic(late, "time_weighted", JUNE.start, JUNE.end, "UTC") == 4
 
 

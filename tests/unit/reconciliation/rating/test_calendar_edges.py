@@ -1,4 +1,4 @@
-"""Edges of the calendar: leading parts at a month's end, years that turn, nothing at all (rating.md sections 1 and 2)."""
+"""Edges of the calendar: parts at a month's end, years that turn, nothing at all (rating.md sections 1 and 2)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def assigned_ne_purchased(case: VendorCase) -> VendorOutcome:
             counted = case.used.get(product)
         if counted is None:
             continue
-        purchased = case.units_of(charges, counted)
+        bought = case.bought(product)
+        purchased = case.units_of(charges, counted) if bought is None else bought
         tolerance = case.frame["settings"].tolerance("quantity", unit=case.products[product].unit)
         if not exceeds(purchased - counted, counted, tolerance):
             continue

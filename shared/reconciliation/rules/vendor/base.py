@@ -13,6 +13,7 @@ from shared.kernel.money import round_to
 from shared.kernel.periods import Period
 from shared.reconciliation.bodies import Frame
 from shared.reconciliation.inputs import Measured, Product
+from shared.reconciliation.licences import months_of
 from shared.reconciliation.verdict import Break, Waiting
 
 ZERO = Decimal(0)
@@ -103,6 +104,14 @@ class VendorCase:
             return found[0] if found else None
         each = [(abs(unit_cost(charge, one.cost) - Fraction(one.cost)), one.ref, one) for one in found]
         return min(each, key=lambda item: item[:2])[2]
+
+    def bought(self, product: str) -> Decimal | None:
+        """The licences that stand at the month's end: those of whole months, and what changed since and still holds.
+        ``None``: none were bought so."""
+        month_end = self.frame["period"].end
+        own = [one for one in self.of(product) if one.purchase]
+        standing = [one for one in own if months_of(one.period) or one.period.end >= month_end]
+        return sum((one.quantity for one in standing), ZERO) if standing else None
 
     def units_of(self, charges: Sequence[Charge], counted: Decimal) -> Decimal:
         """The units that a month's charges come to: their sum, or those that cost in proportion to their days each

@@ -211,6 +211,16 @@ def test_assigned_licences_are_held_against_the_bill_and_the_bill_against_the_in
     assert line_of(verdict).expected == D("84")
 
 
+@pytest.mark.parametrize(("count", "difference"), [("5", D(2)), ("7", None), ("8", D(1))])
+def test_assigned_licences_are_held_against_those_that_stand_at_the_months_end(count: str, difference: Any) -> None:
+    held = replace(gauge((at(20), count)), meter="assigned", product="seats")
+    added = bill("3", "13.94", at(17, 0), line="2", category="Change")
+    lines = (bill("4", "38.40"), added, bill("9", "1", at(5, 0), at(14, 0), line="3", category="Change"))
+    verdict = licensed(*lines, used=(held,), feeds=COMPLETE, feed_sources=("huntress",))
+    found = [one.body.quantity for one in verdict.breaks if one.body.code == Code.ASSIGNED_NE_PURCHASED]
+    assert found == ([] if difference is None else [difference])
+
+
 def test_what_is_not_on_the_bill_waits_until_all_its_lines_are_here() -> None:
     some = bill("5", "48.00", arrived=False)
     verdict = licensed(some, invoice=billed("7"))

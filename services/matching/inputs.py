@@ -437,8 +437,17 @@ class Month:
                     found[product] += versions
         return found
 
-    def versions(self, members: Sequence[str]) -> tuple[LineVersion, ...]:
+    def versions(self, members: tuple[str, ...]) -> tuple[LineVersion, ...]:
         """The contract lines of a group."""
+        if members not in self._versions:
+            self._versions[members] = self._versions_of(members)
+        return self._versions[members]
+
+    @cached_property
+    def _versions(self) -> dict[tuple[str, ...], tuple[LineVersion, ...]]:
+        return {}
+
+    def _versions_of(self, members: tuple[str, ...]) -> tuple[LineVersion, ...]:
         cells = {cell.key: cell for product in members for cell in self.lines_of.get(product, ())}
         return views.line_versions(cells.values(), self.client.id, members)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -297,14 +297,23 @@ async def changes(a: Any, drawn: Drawn) -> list[tuple[Key, Change, DiscrepancyBo
     draw_level(drawn, before)
     written = _written(drawn)
     previous = await _previous(a, drawn, written, _VERDICTS)
-    return [(key, change, _open(previous[key].get(change.stream_key))) for key, change in _changes(written, previous)]
+    return [
+        (key, change, _open(previous.verdicts[key].get(change.stream_key)))
+        for key, change in _changes(written, previous)
+    ]
 
 
 def _open(stored: StoredVerdict | None) -> DiscrepancyBody | None:
     return stored.body if stored is not None and stored.open else None
 
 
-_Previous = Mapping[Key, dict[StreamKey, StoredVerdict]]
+class _Previous(NamedTuple):
+    """What stood before a draw."""
+
+    verdicts: Mapping[Key, dict[StreamKey, StoredVerdict]]
+    """Of each group."""
+    held_by: Mapping[StreamKey, Key]
+    """The group whose each stream was."""
 
 
 async def _previous(a: Any, drawn: Drawn, written: Mapping[Key, _Written], verdicts: str) -> _Previous:
@@ -314,16 +323,23 @@ async def _previous(a: Any, drawn: Drawn, written: Mapping[Key, _Written], verdi
     streams = [discrepancy_stream(tenant, stream_key) for stream_key in holders]
     groups = [(key.level, key.owner, key.item) for key in written]
     previous: dict[Key, dict[StreamKey, StoredVerdict]] = {key: {} for key in written}
+    held_by: dict[StreamKey, Key] = {}
     if not groups:
-        return previous
+        return _Previous(previous, held_by)
+    drawn_now = {one.stream_key: one.body for of in written.values() if of.verdict for one in of.verdict.breaks}
     # A stream that another group of this draw holds now is that group's, whoever held it before.
     for *group, _, key_text, version, state, reopened, recorded in await a.fetch(
         verdicts, tenant, streams, drawn.unit.month, *zip(*groups, strict=True)
     ):
         stream_key = tuple(orjson.loads(key_text))
-        stored = StoredVerdict(version, state == "open", _body(recorded), reopened)
-        previous[holders.get(stream_key, Key(*group))][stream_key] = stored
-    return previous
+        held_by[stream_key] = Key(*group)
+        holder = holders.get(stream_key, held_by[stream_key])
+        said = orjson.loads(recorded)
+        # Mostly it is what was drawn now, which need not be read again.
+        same = stream_key in holders and said == written[holder].bodies[stream_key]
+        body = drawn_now[stream_key] if same else DiscrepancyBody.model_validate(said)
+        previous[holder][stream_key] = StoredVerdict(version, state == "open", body, reopened)
+    return _Previous(previous, held_by)
 
 
 def _changes(written: Mapping[Key, _Written], previous: _Previous) -> list[tuple[Key, Change]]:
@@ -331,7 +347,7 @@ def _changes(written: Mapping[Key, _Written], previous: _Previous) -> list[tuple
         (key, change)
         for key, one in written.items()
         for change in diff(
-            previous[key],
+            previous.verdicts[key],
             one.verdict.breaks if one.verdict else (),
             one.verdict.state if one.verdict else None,
         )
@@ -344,11 +360,18 @@ async def _write_streams(a: Any, drawn: Drawn, before: Before, written: Mapping[
     holders = {stream_key: key for key, one in written.items() for stream_key in one.bodies}
     if not holders and all(before.digest(key) is None for key in written):
         return []
-    moved = _changes(written, await _previous(a, drawn, written, _VERDICTS + " FOR UPDATE"))
+    previous = await _previous(a, drawn, written, _VERDICTS + " FOR UPDATE")
+    moved = _changes(written, previous)
     changed = {change.stream_key for _, change in moved}
     if moved:
         await a.execute(_RECORD, *zip(*(_record_row(key, change) for key, change in moved), strict=True))
-    unchanged = [(stream_key, key) for stream_key, key in holders.items() if stream_key not in changed]
+    # A group that says what it said before, of streams that are still its own, has shown it already.
+    same = {key for key, one in written.items() if one.digest == before.digest(key)}
+    unchanged = [
+        (stream_key, key)
+        for stream_key, key in holders.items()
+        if stream_key not in changed and not (key in same and previous.held_by.get(stream_key) == key)
+    ]
     if unchanged:
         await a.execute(
             _REFRESH,
@@ -361,10 +384,6 @@ async def _write_streams(a: Any, drawn: Drawn, before: Before, written: Mapping[
             ),
         )
     return [_draft(tenant, change, _basis(drawn, key), drawn.cause(key)) for key, change in moved]
-
-
-def _body(text: str) -> DiscrepancyBody:
-    return DiscrepancyBody.model_validate(orjson.loads(text))
 
 
 def _record_row(key: Key, change: Change) -> tuple[Any, ...]:

@@ -31,8 +31,13 @@ async def open_pool(url: str, *, name: str, size: int = 8, settings: Mapping[str
     settings of PostgreSQL."""
     server_settings = {**SESSION, **(settings or {}), "application_name": name}
     return await asyncpg.create_pool(
-        url, min_size=1, max_size=size, command_timeout=30, server_settings=server_settings
+        url, min_size=1, max_size=size, command_timeout=30, server_settings=server_settings, reset=_as_it_is
     )
+
+
+async def _as_it_is(connection: Any) -> None:
+    """What a returned connection needs besides the end of its transaction: nothing. Whatever is set, locked or listened
+    to here is bound to a transaction, and asking for a reset every time costs as much as a small question."""
 
 
 @asynccontextmanager

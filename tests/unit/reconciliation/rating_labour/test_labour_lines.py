@@ -204,3 +204,10 @@ def test_hours_that_cost_nothing_are_shown_as_far_as_they_were_not(billed: tuple
 def test_a_line_that_costs_is_no_free_one() -> None:
     for money in ({"discounts": D(5)}, {"charges": D(5)}, {"amount": D(5)}):
         assert len(labour_difference([free("10", **money)], [], "EUR")) == 1
+
+
+def test_a_minimum_of_hours_is_rounded_in_the_mode_of_the_terms() -> None:
+    half = Part(day(1), day(11), day(1), day(1, 7))
+    for mode, least in (("half_up", "66.67"), ("down", "66.66")):
+        more = {"minimum_amount": D(200), "rounding": {"line": step(2, mode)}}
+        assert names(rated(terms(more=more), part=half)) == [("minimum", 0, D(least))]

@@ -14,6 +14,7 @@ from decimal import (
     Decimal,
 )
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 Mode = Literal["half_up", "half_even", "down", "up", "floor", "ceiling"]
@@ -71,7 +72,12 @@ def round_to(value: Decimal | Fraction, scale: int, mode: Mode = "half_up") -> D
         value = _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
     if scale < _GUARD_SCALE and mode not in ("half_up", "half_even"):
         value = value.quantize(Decimal(1).scaleb(-_GUARD_SCALE), rounding=ROUND_HALF_UP, context=_CONTEXT)
-    return value.quantize(Decimal(1).scaleb(-scale), rounding=_MODES[mode], context=_CONTEXT)
+    return value.quantize(_unit(scale), rounding=_MODES[mode], context=_CONTEXT)
+
+
+@cache
+def _unit(scale: int) -> Decimal:
+    return Decimal(1).scaleb(-scale)
 
 
 def money(value: Decimal | Fraction, currency: str, mode: Mode = "half_up") -> Decimal:

@@ -49,9 +49,10 @@ class Settled(NamedTuple):
     product: str
     currency: str
     amount: Decimal
-    quantity: Decimal | None
-    """Billable units; ``None`` for a flat price."""
-    price: Decimal | None
+    quantity: str | None
+    """Billable units, as they are written; ``None`` for a flat price."""
+    price: str | None
+    """As it is written."""
     contract_ref: str
     billed_ref: str
 

@@ -7,7 +7,7 @@ records, and :class:`~shared.reconciliation.world.World` draws it, as it draws e
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.cli.reconcile import spill
-from services.cli.reconcile.quick import Quick, Shape
+from services.cli.reconcile.quick import Held, Quick, Shape
 from services.cli.reconcile.sheets import NO_LIMIT, SAID_AT, TENANT, Record, Rejected, Sheet, rejected
 from services.ingestion.domain.reader import Made, fields_of
 from services.ingestion.domain.rows import Record as RowRecord
@@ -119,7 +119,7 @@ class Bucket:
         self._documents: dict[tuple[int, str], _Document] = {}
         self._odd: list[Record] = []
         """Records of rows without a shape."""
-        self._start_end: dict[str, tuple[datetime, datetime]] = {}
+        self._plains: dict[tuple[Shape, str, str], bulk.Plain | None] = {}
         self._world: World | None = None
         self._fed: set[str] = set()
         self._whole: set[str] = set()
@@ -133,7 +133,7 @@ class Bucket:
         self._settle()
         return self.found
 
-    def _rows(self, number: int) -> Iterator[Row]:
+    def _rows(self, number: int) -> list[Row]:
         of = self._shared.sheets[number]
         return spill.rows(self._shared.folder, self._shared.laid[number], of.profile.delimiter, sorted(self._buckets))
 
@@ -141,45 +141,43 @@ class Bucket:
         return spill.bucket_of(client) in self._buckets
 
     # --- reading ---------------------------------------------------------------------------------------------------
-    def _contracts(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
-        at = quick.layout.at
-        contract, line, client, product = at["contract"], at["line"], at["client"], at["product"]
-        width, odd, sides = quick.layout.width, [], self._sides
-        kept: dict[tuple[str, str], list[_Line]] = defaultdict(list)
-        for cells in rows:
-            shape = quick.shape(cells) if len(cells) == width else None
-            if shape is None:
+    def _contracts(self, number: int, quick: Quick, rows: Sequence[Row]) -> None:
+        at, sides, odd = quick.layout.at, self._sides, []
+        client, product = at["client"], at["product"]
+        shapes = quick.shapes(rows)
+        names = [quick.named(cells) for cells, shape in zip(rows, shapes, strict=True) if shape is not None]
+        # A line of several versions is for the comparator.
+        again = {name for name, n in Counter(names).items() if n > 1} if len(set(names)) < len(names) else ()
+        for cells, shape in zip(rows, shapes, strict=True):
+            if shape is None or (again and quick.named(cells) in again):
                 odd.append(cells)
             else:
-                kept[cells[contract], cells[line]].append(_Line(number, cells, shape))
-        for versions in kept.values():
-            if len(versions) == 1:
-                one = versions[0]
-                sides[one.cells[client]][one.cells[product]].agreed.append(one)
-            else:
-                odd += [one.cells for one in versions]
+                sides[cells[client]][cells[product]].agreed.append(_Line(number, cells, shape))
         self._read_whole(number, quick, odd)
 
-    def _usage(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
-        at, width, sides, odd = quick.layout.at, quick.layout.width, self._sides, []
+    def _usage(self, number: int, quick: Quick, rows: Sequence[Row]) -> None:
+        at, sides, odd = quick.layout.at, self._sides, []
         account_at, sku_at, source = at["account"], at["sku"], quick.sheet.source
-        accounts, skus = self._shared.accounts, self._shared.skus
-        for cells in rows:
-            shape = quick.shape(cells) if len(cells) == width else None
-            if shape is None or not quick.timed(shape, cells):
+        skus = self._shared.skus
+        homes: Held[str, list[tuple[dict[str, _Sides], bool]]] = Held(
+            lambda account: [
+                (sides[client], share == _ONE) for client, share in self._shared.accounts.get((source, account), ())
+            ]
+        )
+        for cells, shape in zip(rows, quick.shapes(rows), strict=True):
+            if shape is None:
                 odd.append(cells)
                 continue
-            clients = accounts.get((source, cells[account_at]), ())
             products = skus.get((source, cells[sku_at]))
             if products is None:
                 self._undecided(source, cells[sku_at], quick.cell(cells, "sku name"))
                 products = _NOWHERE
             line = _Line(number, cells, shape)
-            for client, of_account in clients:
-                for product, of_sku in products:
-                    one = sides[client][product]
+            for of_client, whole in homes[cells[account_at]]:
+                for product, share in products:
+                    one = of_client[product]
                     one.used.append(line)
-                    if of_account != _ONE or of_sku != _ONE or not product:
+                    if not (whole and product and share == _ONE):
                         one.slow = True
         self._read_whole(number, quick, odd)
 
@@ -188,12 +186,11 @@ class Bucket:
         before = self.found.identifiers.get(key)
         self.found.identifiers[key] = min((one for one in (before, name) if one), default=None)
 
-    def _invoices(self, number: int, quick: Quick, rows: Iterator[Row]) -> None:
-        at, width, sides, documents = quick.layout.at, quick.layout.width, self._sides, self._documents
+    def _invoices(self, number: int, quick: Quick, rows: Sequence[Row]) -> None:
+        at, sides, documents = quick.layout.at, self._sides, self._documents
         invoice_at, client_at, product_at = at["invoice"], at["client"], at["product"]
         line_at = at.get("line")
-        for cells in rows:
-            shape = quick.shape(cells) if len(cells) == width else None
+        for cells, shape in zip(rows, quick.shapes(rows), strict=True):
             key = (number, cells[invoice_at] if len(cells) > invoice_at else "")
             document = documents.get(key)
             if document is None:
@@ -275,16 +272,16 @@ class Bucket:
         """Whether some lines of a document may be drawn without the others: it is plain, and adds up."""
         if document.odd:
             return False
-        quick, amount, total = self._quicks[document.sheet], ZERO, None
-        numbers = set()
-        for line in document.rows:
-            posted = line.shape.posted
-            if posted is None:
-                return False
-            numbers.add(quick.cell(line.cells, "line"))
-            amount += quick.value(quick.figures_of(line.cells)[_AMOUNT])
-            total = None if posted.total is None else quick.value(line.cells[posted.total])
-        return len(numbers) == len(document.rows) and (total is None or total == amount)
+        quick, rows = self._quicks[document.sheet], document.rows
+        place = quick.layout.at["line"]
+        if any(line.shape.posted is None for line in rows) or len({line.cells[place] for line in rows}) < len(rows):
+            return False
+        posted = rows[0].shape.posted
+        if posted is None or posted.total is None:
+            return True
+        return quick.values[rows[0].cells[posted.total]] == sum(
+            (quick.values[quick.figures_of(line.cells)[_AMOUNT]] for line in rows), ZERO
+        )
 
     def _settled(self, client: str, sides: Mapping[str, _Sides]) -> dict[str, bulk.Settled]:
         zone = self._shared.zones.get(client, self._shared.zone)
@@ -301,50 +298,66 @@ class Bucket:
     def _one(self, product: str, one: _Sides, start: datetime, end: datetime) -> bulk.Settled | None:
         """A group of one contract line and one invoice line, if it is plain and agrees."""
         (agreed,), (billed,) = one.agreed, one.billed
-        terms, posted = agreed.shape.agreed, billed.shape.posted
-        if terms is None or posted is None or posted.period != self._shared.period:
+        posted = billed.shape.posted
+        if posted is None or posted.period != self._shared.period:
             return None
         book, bill = self._quicks[agreed.sheet], self._quicks[billed.sheet]
         contract, number = book.named(agreed.cells)
         invoice, place, *refers = bill.named(billed.cells)
         if refers not in (["", ""], [contract, number]):
             return None
-        plain = bulk.Plain(
-            terms.model,
-            book.said(terms.price, agreed.cells),
-            book.said(terms.included, agreed.cells),
-            terms.currency,
-            terms.effective_from,
-            terms.effective_to,
-        )
-        if not plain.through(self._shared.period):
+        plain = self._plain(book, agreed)
+        if plain is None:
             return None
         quantity, unit_price, amount = bill.figures_of(billed.cells)
-        line = bulk.Posted(bill.value(quantity), bill.value(unit_price), bill.value(amount), posted.currency)
+        values = bill.values
+        line = bulk.Posted(values[quantity], values[unit_price], values[amount], posted.currency)
         used = self._measured(one.used, start, end)
         if used is _UNKNOWN or bulk.settle(plain, used, line) is None:
             return None
-        flat = terms.model == "flat"
+        flat = plain.model == "flat"
         return bulk.Settled(
             product,
-            terms.currency,
+            plain.currency,
             line.amount,
-            None if flat else line.quantity,
-            None if flat else line.unit_price,
+            None if flat else bill.texts[quantity],
+            None if flat else bill.texts[unit_price],
             f"{contract} line {number}",
             f"{invoice} line {place}",
         )
+
+    def _plain(self, book: Quick, agreed: _Line) -> bulk.Plain | None:
+        """What a contract line of plain terms says, if it is in force all month."""
+        terms, cells = agreed.shape.agreed, agreed.cells
+        if terms is None:
+            return None
+        price = cells[terms.price] if isinstance(terms.price, int) else ""
+        included = cells[terms.included] if isinstance(terms.included, int) else ""
+        key = (agreed.shape, price, included)
+        try:
+            return self._plains[key]
+        except KeyError:
+            plain = bulk.Plain(
+                terms.model,
+                book.said(terms.price, cells),
+                book.said(terms.included, cells),
+                terms.currency,
+                terms.effective_from,
+                terms.effective_to,
+            )
+            found = self._plains[key] = plain if plain.through(self._shared.period) else None
+            return found
 
     def _measured(self, lines: Sequence[_Line], start: datetime, end: datetime) -> Decimal | None:
         """What one meter shows in the month; ``None``: there is no usage; ``_UNKNOWN``: it takes more to say."""
         if not lines:
             return None
+        if len(lines) == 1:
+            return self._measured_once(self._quicks[lines[0].sheet], lines[0], start, end)
         first = lines[0].shape
         quick = self._quicks[lines[0].sheet]
         whose = quick.named(lines[0].cells)
         kind = first.data["kind"]
-        if len(lines) == 1:
-            return self._measured_once(quick, lines[0], start, end)
         times, total, level = set(), ZERO, None
         for line in lines:
             quick = self._quicks[line.sheet]
@@ -352,12 +365,12 @@ class Bucket:
             same = shape is first or (line.sheet == lines[0].sheet and shape.data == first.data)
             if not same or quick.named(cells) != whose:
                 return _UNKNOWN
-            at = quick.instant(cells[shape.at]) if shape.at is not None else None
+            at = quick.instants[cells[shape.at]] if shape.at is not None else None
             if at is None or not start <= at < end:
                 return _UNKNOWN
-            until = None if shape.until is None else quick.instant(cells[shape.until])
+            until = None if shape.until is None else quick.instants[cells[shape.until]]
             (quantity,) = quick.figures_of(cells)
-            value = quick.value(quantity)
+            value = quick.values[quantity]
             times.add((at, until, quick.cell(cells, "event")))
             if kind == "counter":
                 total += value
@@ -375,13 +388,13 @@ class Bucket:
     def _measured_once(quick: Quick, line: _Line, start: datetime, end: datetime) -> Decimal | None:
         """The same of one row: what most groups have."""
         shape, cells = line.shape, line.cells
-        at = None if shape.at is None else quick.instant(cells[shape.at])
+        at = None if shape.at is None else quick.instants[cells[shape.at]]
         if at is None or not start <= at < end:
             return _UNKNOWN
-        (quantity,) = quick.figures_of(cells)
         kind = shape.data["kind"]
-        plain = kind == "counter" or (kind == "gauge" and shape.until is None and at == start)
-        return quick.value(quantity) if plain else _UNKNOWN
+        if kind == "counter" or (kind == "gauge" and shape.until is None and at == start):
+            return quick.values[quick.figures_of(cells)[0]]
+        return _UNKNOWN
 
     # --- what the comparator is given --------------------------------------------------------------------------------
     def _feed(
@@ -444,12 +457,11 @@ def judged(quick: Quick, laid: spill.Laid, rows: Sequence[Row]) -> Iterator[RowR
     yield from reading.headers()
 
 
-def usage_of(quick: Quick, laid: spill.Laid, rows: Iterator[Row]) -> Iterator[Record | Rejected]:
+def usage_of(quick: Quick, laid: spill.Laid, rows: Sequence[Row]) -> Iterator[Record | Rejected]:
     """The records of rows of usage, wherever they belong."""
     odd = []
-    for cells in rows:
-        shape = quick.shape(cells) if len(cells) == quick.layout.width else None
-        if shape is None or not quick.timed(shape, cells):
+    for cells, shape in zip(rows, quick.shapes(rows), strict=True):
+        if shape is None:
             odd.append(cells)
         else:
             yield quick.record(shape, cells, int(cells[0]))

@@ -9,12 +9,12 @@ is read by the profile. A test holds both ways against each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from services.cli.reconcile.sheets import NO_LIMIT, SAID_AT, TENANT, Record, Sheet
 from services.ingestion.domain.cells import BadCell, Notation, parse
@@ -112,6 +112,24 @@ class Shape:
         return next((n for name, n in (*self.words, *self.figures) if name == path), None)
 
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class Held(dict[_K, _V]):
+    """What cells mean, worked out once and kept at hand: a look-up that finds it costs no call."""
+
+    def __init__(self, meaning: Callable[[_K], _V]) -> None:
+        super().__init__()
+        self._meaning = meaning
+
+    def __missing__(self, cell: _K) -> _V:
+        if len(self) > _HELD:
+            self.clear()
+        self[cell] = found = self._meaning(cell)
+        return found
+
+
 class Quick:
     """The rows of one file whose kind may have millions."""
 
@@ -125,18 +143,21 @@ class Quick:
         self.times = tuple(at[name] for name in _TIMES.get(kind, ()) if name in at)
         free = {*self.words, *self.figures, *self.times}
         self._header_cells = _cells_at([at[name] for name in self.layout.header_columns])
-        self._rest = _cells_at([n for n in sorted(at.values()) if n not in free])
-        self._words_of, self._figures_of = _cells_at(self.words), _cells_at(self.figures)
-        self._times_of = _cells_at(self.times)
+        self._rest = [n for n in sorted(at.values()) if n not in free]
         self.named = _cells_or_nothing([at.get(name) for name in _NAMED[kind]])
         """The cells that name a row: see :data:`_NAMED`. What the file has no column for is empty."""
         self.figures_of = _cells_at([at[name] for name in _COMPARED[kind]])
         """The figures that are compared, as they stand."""
+        self.values: Held[str, Decimal] = Held(_value)
+        """A figure of a row that has a shape; an empty one is 0."""
+        self.texts: Held[str, str] = Held(_text)
+        """The same as it is written."""
+        self.instants: Held[str, datetime | None] = Held(self._instant)
+        """A time; ``None`` for a cell that is empty or none."""
         self._shapes: dict[Any, Shape | None] = {}
-        self._classes: dict[str, int] = {}
-        self._values: dict[str, Decimal] = {}
-        self._instants: dict[str, datetime | None] = {"": None}
-        self._good: set[str] = set()
+        self._word_kinds: Held[str, int] = Held(_word_kind)
+        self._figure_kinds: Held[str, int] = Held(_figure_kind)
+        self._span_kinds: Held[tuple[str, ...], Any] = Held(self._span_kind)
         profile = of.profile
         zone_of = zone if profile.zone == "tenant" else profile.zone
         self._notation = Notation(date_formats=profile.date_formats, zone=zone_of)
@@ -153,57 +174,47 @@ class Quick:
             and (document is None or document.span is None)
         )
 
+    def shapes(self, rows: Sequence[list[str]]) -> list[Shape | None]:
+        """The shape of each row; ``None``: it has none, and is read by the profile."""
+        if not rows or not self.plain:
+            return [None] * len(rows)
+        width = self.layout.width
+        if any(map(width.__ne__, map(len, rows))):
+            whole = iter(self.shapes([cells for cells in rows if len(cells) == width]))
+            return [next(whole) if len(cells) == width else None for cells in rows]
+        # Column by column: what would loop in Python loops in C.
+        columns = list(zip(*rows, strict=True))
+        parts: list[Iterable[Any]] = [columns[n] for n in self._rest]
+        parts += [map(self._word_kinds.__getitem__, columns[n]) for n in self.words]
+        parts += [map(self._figure_kinds.__getitem__, columns[n]) for n in self.figures]
+        if self.times:
+            spans = zip(*(columns[n] for n in self.times), strict=True)
+            parts.append(map(self._span_kinds.__getitem__, spans))
+        keys, known = list(zip(*parts, strict=True)), self._shapes
+        try:
+            return list(map(known.__getitem__, keys))
+        except KeyError:
+            for key, cells in zip(keys, rows, strict=True):
+                if key not in known:
+                    known[key] = None if _NOT_PLAIN in key else self._read(cells)
+            return list(map(known.__getitem__, keys))
+
     def shape(self, cells: list[str]) -> Shape | None:
-        """The shape of a row; ``None``: it has none, and is read by the profile."""
-        # Half of all time goes here: what could loop in Python loops in C.
-        words = self._words_of(cells)
-        if not self._good.issuperset(words) and not all(map(self._is_good, words)):
+        """The shape of one row."""
+        return self.shapes([cells])[0]
+
+    def _instant(self, text: str) -> datetime | None:
+        try:
+            return parse("instant", text, self._notation) if text else None
+        except BadCell:
             return None
-        try:
-            classes = tuple(map(self._classes.__getitem__, self._figures_of(cells)))
-        except KeyError:
-            classes = tuple(self.number(text)[0] for text in self._figures_of(cells))
-        filled = "" in words and tuple(map(bool, words))
-        key = (self._rest(cells), classes, filled, tuple(map(bool, self._times_of(cells))))
-        try:
-            return self._shapes[key]
-        except KeyError:
-            shape = self._shapes[key] = None if _NOT_PLAIN in classes or not self.plain else self._read(cells)
-            return shape
 
-    def _is_good(self, word: str) -> bool:
-        quoted = len(word) + 2 * (word.count("%") + word.count("/"))
-        if quoted > _WORD_MAX or word != word.strip() or not (word == "" or word.isprintable()):
-            return False
-        if word == "*" or "⟦" in word:
-            return False
-        if len(self._good) > _HELD:
-            self._good.clear()
-        self._good.add(word)
-        return True
-
-    def number(self, text: str) -> tuple[int, Decimal]:
-        """(class, value) of a figure: 0 empty, 1 positive, -1 negative, 3 zero, 2 not plain."""
-        if text not in self._values:
-            if len(self._values) > _HELD:
-                self._values.clear()
-                self._classes.clear()
-            value = Decimal(text) if _FIGURE.fullmatch(text) else _ZERO
-            known = 0 if text == "" else 1 if value > 0 else -1 if value < 0 else 3
-            self._classes[text] = known if not text or _FIGURE.fullmatch(text) else _NOT_PLAIN
-            self._values[text] = value
-        return self._classes[text], self._values[text]
-
-    def instant(self, text: str) -> datetime | None:
-        """A time; ``None`` for a cell that is empty or none."""
-        if text not in self._instants:
-            if len(self._instants) > _HELD:
-                self._instants.clear()
-            try:
-                self._instants[text] = parse("instant", text, self._notation) if text else None
-            except BadCell:
-                self._instants[text] = None
-        return self._instants[text]
+    def _span_kind(self, cells: tuple[str, ...]) -> Any:
+        """Which of the times of a row there are; not plain: one of them is none, or they are out of order."""
+        times = [self.instants[cell] for cell in cells if cell]
+        if None in times or sorted(set(times)) != times:  # type: ignore[type-var]
+            return _NOT_PLAIN
+        return tuple(map(bool, cells))
 
     def _read(self, cells: list[str]) -> Shape | None:
         """The shape of a row that is the first of it."""
@@ -213,7 +224,7 @@ class Quick:
                 probe[n] = f"⟦{n}⟧"
                 probes[probe[n]] = n
         for n in self.figures:
-            kind, _ = self.number(cells[n])
+            kind = self._figure_kinds[cells[n]]
             if kind in (1, -1):
                 probe[n] = f"{'-' if kind < 0 else ''}{1_000 + n}.125"
                 probes[decimal_text(Decimal(probe[n]))] = n
@@ -260,21 +271,13 @@ class Quick:
             committed="scope" in data.get("terms", {}),
         )
 
-    def timed(self, shape: Shape, cells: list[str]) -> bool:
-        """Whether the times of a row are times, in order."""
-        if shape.at is None:
-            return True
-        at = self.instant(cells[shape.at])
-        until = None if shape.until is None else self.instant(cells[shape.until])
-        return at is not None and (shape.until is None or (until is not None and at < until))
-
     def record(self, shape: Shape, cells: list[str], row: int) -> Record:
-        """The record of a row that is :meth:`timed`."""
+        """The record of a row of a shape."""
         data = _copied(shape.data)
         for path, n in shape.words:
             _put(data, path, cells[n])
         for path, n in shape.figures:
-            _put(data, path, decimal_text(self.value(cells[n])))
+            _put(data, path, self.texts[cells[n]])
         if shape.until is not None:
             data["until"] = self._time(cells[shape.until])
         return {
@@ -290,7 +293,7 @@ class Quick:
         }
 
     def _time(self, cell: str) -> str:
-        at = self.instant(cell)
+        at = self.instants[cell]
         assert at is not None
         return utc_text(at)
 
@@ -298,16 +301,9 @@ class Quick:
         """A cell as it stands in an id."""
         return self._time(cells[n]) if n in self.times else cells[n].replace("%", "%25").replace("/", "%2F")
 
-    def value(self, text: str) -> Decimal:
-        """A figure of a row that has a shape; an empty one is 0."""
-        try:
-            return self._values[text]
-        except KeyError:
-            return self.number(text)[1]
-
     def said(self, figure: int | Decimal, cells: list[str]) -> Decimal:
         """A figure of the shape, or of the cell that says it."""
-        return figure if isinstance(figure, Decimal) else self.value(cells[figure])
+        return figure if isinstance(figure, Decimal) else self.values[cells[figure]]
 
     def cell(self, cells: list[str], name: str) -> str | None:
         """A cell by its column's name; ``None``: empty, or there is no such column."""
@@ -317,6 +313,34 @@ class Quick:
     def header_of(self, cells: list[str]) -> tuple[str, ...]:
         """The cells of a document's row that all its rows share."""
         return self._header_cells(cells)
+
+
+def _value(text: str) -> Decimal:
+    return Decimal(text) if text else _ZERO
+
+
+def _text(text: str) -> str:
+    return text if text.isdigit() and text[0] != "0" else decimal_text(_value(text))
+
+
+def _figure_kind(text: str) -> int:
+    """0 empty, 1 positive, -1 negative, 3 zero, 2 not plain."""
+    if not text:
+        return 0
+    if not _FIGURE.fullmatch(text):
+        return _NOT_PLAIN
+    if not text.strip("-0."):
+        return 3
+    return -1 if text[0] == "-" else 1
+
+
+def _word_kind(word: str) -> int:
+    """0 empty, 1 plain, 2 not plain."""
+    if not word:
+        return 0
+    quoted = len(word) + 2 * (word.count("%") + word.count("/"))
+    plain = quoted <= _WORD_MAX and word == word.strip() and word.isprintable() and word != "*" and "⟦" not in word
+    return 1 if plain else _NOT_PLAIN
 
 
 _PLACE = re.compile(r"⟦(\d+)⟧")

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from services.cli.reconcile.answer import Answer, Names, standing_of
@@ -88,10 +87,6 @@ def lines_of(names: Names, client: str, period: Period, group: GroupLines) -> It
         ]
 
 
-_figure = lru_cache(maxsize=65_536)(decimal_text)
-"""Quantities and prices repeat from line to line."""
-
-
 class LineWriter:
     """The rows of many statements of one period: those of settled lines are put together from texts."""
 
@@ -117,8 +112,8 @@ class LineWriter:
             self._products[one.product] = product
         amount = decimal_text(one.amount)
         # Of a flat price no units are compared: the invoice line's quantity answers none.
-        quantity, billed = ("", "0") if one.quantity is None else (_figure(one.quantity),) * 2
-        price = "" if one.price is None else _figure(one.price)
+        quantity, billed = ("", "0") if one.quantity is None else (one.quantity, one.quantity)
+        price = one.price or ""
         return (
             f"{head},{self._span},{product},{self._span},matched,{one.currency},{amount},{amount},0,0,0,,,"
             f"{quantity},{billed},{price},{price},{self._ref(one.contract_ref)},{self._ref(one.billed_ref)},,,\n"

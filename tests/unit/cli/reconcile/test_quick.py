@@ -28,7 +28,7 @@ def test_a_row_of_a_shape_is_the_profiles_record(tmp_path: Path, kind: str, seed
         shaped = 0
         for row, cells in enumerate(reader, 2):
             shape = quick.shape(cells)
-            if shape is None or not quick.timed(shape, cells) or row not in wanted:
+            if shape is None or row not in wanted:
                 continue
             made = quick.record(shape, cells, row)
             if kind == "invoices" and not quick.cell(cells, "line"):

@@ -45,14 +45,24 @@ def _unit_costs(case: VendorCase) -> list[tuple[Break, Decimal]]:
             continue
         tolerance = case.frame["settings"].tolerance("cost", currency=charge.currency)
         difference = unit_cost(charge, agreed.cost) - Fraction(agreed.cost)
-        if difference and exceeds(difference, agreed.cost, tolerance):
+        if difference and exceeds(difference, agreed.cost, tolerance) and not _rounded(case, charge, agreed):
             groups[charge.key, charge.currency].append((charge, agreed))
     found = []
     for (key, currency), pairs in sorted(groups.items()):
-        signed = sum((money(Fraction(one.cost) - due(one, at.cost), currency) for one, at in pairs), ZERO)
+        # Rounded once: costs keep all their decimals, and thousands of rows may differ by less than a cent each.
+        signed = money(sum((Fraction(one.cost) - due(one, at.cost) for one, at in pairs), Fraction(0)), currency)
         if signed:
             found.append((_of_unit_cost(case, key, currency, pairs, signed), signed))
     return found
+
+
+def _rounded(case: VendorCase, charge: Charge, agreed: Agreed) -> bool:
+    """Whether a charge in whole minor units differs by no more than the rounding of a row (rating.md section 8:
+    a cent, up or down): on fractions of a unit that is more than the widths of a unit's cost."""
+    if money(charge.cost, charge.currency) != charge.cost:
+        return False
+    tolerance = case.frame["settings"].tolerance("rounding", currency=charge.currency)
+    return abs(Fraction(charge.cost) - due(charge, agreed.cost)) <= tolerance.absolute
 
 
 def _of_unit_cost(

@@ -138,6 +138,17 @@ def test_seats_charged_day_by_day_are_a_months_seats() -> None:
     assert charged(*days, used="31").breaks == ()
 
 
+def test_rows_that_are_rounded_down_to_the_cent_differ_by_up_to_a_cent_each() -> None:
+    # 0.3 GB a day at 0.055: 0.0165, floored. Recomputed from the price the month is 0.51, the rows say 0.31.
+    stored = replace(EDR, unit_cost=D("0.055"))
+    days = [charge("0.3", "0.01", line=f"{n}", begins=at(n, 0), ends=at(n + 1, 0)) for n in range(1, 31)]
+    side = charged(*days, used="9", product=stored)
+    assert (side.breaks, side.totals[0].explained) == ((), D("-0.20"))
+    # What is not rounded has no such excuse.
+    exact = [replace(one, billed_cost=D("0.010001")) for one in days]
+    assert only(charged(*exact, used="9", product=stored)).code == Code.COST_MISMATCH
+
+
 def test_seats_of_a_part_of_a_month_in_proportion() -> None:
     part = charge("10", "8.06", line="2", begins=at(22, 0))  # 10 x 2.50 x 10/31
     assert charged(charge("50", "125.00"), part, used="60").breaks == ()

@@ -44,7 +44,8 @@ class Answers:
     troubles: dict[tuple[str, ...], list[Waiting]] = field(default_factory=dict)
     """By the key of the expected line: posted lines that cannot be laid on its parts."""
     strays: list[tuple[InvoiceLineFacts, Waiting]] = field(default_factory=list)
-    """Lines of the month whose part began in an earlier one."""
+    """Lines of the month whose part began in an earlier one, that cannot be laid on its parts, or that no invoice of
+    the month stands beside."""
 
 
 class _Piece(NamedTuple):
@@ -152,6 +153,8 @@ def _laid(group: Group, found: Sequence[Demand], line: InvoiceLineFacts, result:
     if _holds(line.period, met):
         return _split(of, found, charge, met, month)
     what = Waiting("partial_period", f"{line.invoice} line {line.line} bills {words.month(line.period)}", None)
+    if month.contains(line.period.start):
+        result.strays.append((line, what))
     for demand in found:
         if demand.chains[0] in of and _meet(demand.period, line.period):
             result.troubles.setdefault(demand.key, []).append(what)

@@ -86,7 +86,7 @@ class _Judged:
 def _judged(case: Case) -> _Judged:
     expected = case.expected.amount
     if case.waiting:
-        return _Judged(case, (), expected, None)
+        return _waiting(case)
     if case.exchange is not None and case.exchange.rate is None:
         expected, billed = None, None
     else:
@@ -109,6 +109,22 @@ def _judged(case: Case) -> _Judged:
         if outcome.taken:
             case = _without(case, outcome.taken)
     return _Judged(judged, tuple(outcomes), expected, billed)
+
+
+def _waiting(case: Case) -> _Judged:
+    """A case that cannot be compared: where both figures are known, all that they differ by is pending."""
+    expected, billed = case.expected.amount, _posted(case)
+    if expected is None or billed is None:
+        return _Judged(case, (), expected, None)
+    pending = Outcome(explained=billed - expected, explained_by=f"pending {case.waiting[0].side}", waiting=case.waiting)
+    return _Judged(case, (pending,), expected, billed)
+
+
+def _posted(case: Case) -> Decimal | None:
+    """What posted lines bill of it, if that is in its currency."""
+    if not case.charges or any(one.line.currency != case.currency for one in case.charges):
+        return None
+    return sum((one.amount for one in case.charges), ZERO)
 
 
 def _without(case: Case, taken: Sequence[Charge]) -> Case:
@@ -153,7 +169,7 @@ def _line(judged: _Judged) -> StatementLine:
         state = LineState.PENDING
     elif judged.explained:
         state = LineState.EXPLAINED
-    expected, billed = case.expected, case.billed
+    expected, billed = case.expected, case.billed or invoiced(case.charges)
     by = [*judged.explained_by, *(wait.what for wait in waiting if state is LineState.PENDING)]
     return StatementLine(
         key=case.key,
@@ -162,7 +178,7 @@ def _line(judged: _Judged) -> StatementLine:
         state=state,
         currency=case.currency if case.exchange is None or case.exchange.rate is not None else None,
         expected=judged.expected,
-        billed=judged.billed,
+        billed=_posted(case) if case.waiting else judged.billed,
         explained=judged.explained if judged.compared else ZERO,
         pending=judged.pending if judged.compared else ZERO,
         broken=judged.broken if judged.compared else ZERO,
@@ -193,6 +209,7 @@ def _lines(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged]) -> tupl
                 quantity_billed=line.quantity,
                 billed_ref=words.clip(f"{line.invoice} line {line.line}"),
                 by=waiting.what,
+                until=waiting.until,
             )
         )
     names = {one.id: one.name for one in (inputs.product, *inputs.others)}
@@ -217,13 +234,14 @@ def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendo
         [*(one for each in judged for one in each.breaks), *vendor.breaks, *tax_rates(inputs)],
         key=lambda one: one.stream_key,
     )
-    strays = [waiting for _, waiting in sides.strays]
+    # A credit that is here before its invoice changes nothing of what can be said of the lines.
+    strays = [waiting for _, waiting in sides.strays if waiting.side != "invoice" or not judged]
     pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
     if not judged and not pending:
         what = f"vendors charge for {words.month(inputs.period)}; no usage, contract or invoice line is here"
         pending[Waiting("usage", what, None)] = None
     known, figures = _figures(judged)
-    waiting = dict.fromkeys([*pending, *vendor.waiting, *(invoice_waits(inputs) if judged or strays else ())])
+    waiting = dict.fromkeys([*pending, *vendor.waiting, *(invoice_waits(inputs) if judged or sides.strays else ())])
     measured = [one.case.used.value for one in judged if not one.case.flat and one.case.used is not NOTHING]
     return Verdict(
         State.BREAK if breaks else State.NOT_COMPARABLE if pending else State.MATCHED,

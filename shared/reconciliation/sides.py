@@ -54,7 +54,7 @@ class Sides:
 
     cases: tuple[Case, ...]
     strays: tuple[tuple[InvoiceLineFacts, Waiting], ...] = ()
-    """Posted lines of the month that belong to a part which began in an earlier one."""
+    """Posted lines of the month that are set against nothing, and what they wait for."""
     covered: tuple[tuple[str, str, Quantity], ...] = ()
     """(product, the bundle whose line covers its usage, what was used)."""
 
@@ -77,9 +77,15 @@ def sides_of(inputs: GroupInputs) -> Sides | None:
     for one in every:
         stream = _stream(one, of_product[one.product] > 1, of_chain[one.chains[0].key] > 1)
         cases.append(_of_line(group, one, expected[one.key], answered, stream, one.product in posted))
+        if cases[-1].mode == "agreement":
+            _put_off(inputs, answered, answered.charges.get(one.key, ()), one.period)
     ended = {one.product for one in after}
     alone = [one for one in uncontracted(group, found, covers) if one not in ended]
     for product in sorted({*alone, *answered.left}):
+        if not inputs.invoices.complete and product not in posted:
+            _put_off(inputs, answered, answered.left.pop(product, []), inputs.period)
+            if product not in alone:
+                continue
         cases.append(_without_contract(group, product, product in alone, answered.left.get(product, []), every))
     if not cases and not answered.strays:
         return None
@@ -90,6 +96,14 @@ def sides_of(inputs: GroupInputs) -> Sides | None:
         if one in group.used
     )
     return Sides(tuple(cases), tuple(answered.strays), covering)
+
+
+def _put_off(inputs: GroupInputs, answered: Answers, credits: Sequence[Charge], service: Period) -> None:
+    """Credits that are here before the invoice, which is not set against what an agreement is set to bill."""
+    known = {(line.source, line.invoice, line.line) for line, _ in answered.strays}
+    until = overdue_on(service, inputs.settings.invoice_grace_days)
+    waits = Waiting("invoice", f"no invoice of {words.month(service)} yet", until)
+    answered.strays += [(one.line, waits) for one in credits if one.key[1:] not in known]
 
 
 def _billed_after(group: Group, demand: Demand) -> bool:

@@ -26,6 +26,7 @@ from tests.unit.reconciliation.given import (
     D,
     at,
     counter,
+    credit,
     drawn,
     flat_line,
     gauge,
@@ -351,6 +352,37 @@ def test_a_line_that_waits_says_for_what_and_until_when() -> None:
     overdue = drawn(lines=(unit_line("4.20", "40"),), used=USED_40, as_of=day(6, 11), invoices=InvoiceState())
     assert (overdue.lines[0].by, overdue.lines[0].until) == ("no invoice of October 2026 yet", day(6, 11))
     assert (overdue.measured, overdue.owed) == (D(40), True)
+
+
+def test_what_is_posted_is_on_the_statement_while_its_line_waits() -> None:
+    two = (*USED_40, gauge((at(1), "9"), account="a-2", meter="servers"))
+    (line,) = drawn(lines=(unit_line(),), used=two, invoice=(posted("8", "4.20"),)).lines
+    assert (line.state, line.expected, line.billed, line.billed_ref) == (
+        LineState.PENDING,
+        None,
+        D("33.60"),
+        "INV-20931 line 7",
+    )
+    cycle = terms_line(Terms(price=UNIT, statistic="max", period=BillingPeriod(unit="month", anchor=day(15, 1))))
+    verdict = drawn(lines=(cycle,), used=USED_40, invoice=(posted("40", "4.20"),), complete=True)
+    assert [(line.key[0], line.state.value, line.billed) for line in verdict.lines] == [
+        ("contract", "pending", None),
+        ("invoice", "pending", D("168.00")),
+    ]
+
+
+def test_a_credit_that_is_here_before_its_invoice_waits_for_it() -> None:
+    back = credit("-21.00", "-5")
+    verdict = drawn(lines=(unit_line("4.20", "40"),), used=USED_40, invoice=(back,), invoices=InvoiceState())
+    assert [(line.state.value, line.billed, line.until) for line in verdict.lines] == [
+        ("matched", D("168.00"), None),
+        ("pending", D("-21.00"), day(6, 11)),
+    ]
+    alone = drawn(invoice=(back,), invoices=InvoiceState())
+    assert (alone.state, sides(alone)) == (State.NOT_COMPARABLE, ["invoice"])
+    assert [(line.state.value, line.billed, line.by) for line in alone.lines] == [
+        ("pending", D("-21.00"), "no invoice of October 2026 yet")
+    ]
 
 
 def test_amounts_of_two_currencies_are_not_added_up() -> None:

@@ -76,10 +76,23 @@ def _no_nul(value: str) -> str:
 
 
 # Sources send up to 15 decimals; 38 digits hold them with room for any quantity of bytes.
+_DIGITS, _PLACES = 38, 18
+
+
+class _TellPlaces:
+    """The schema tells how many decimals there may be."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "decimal_places": _PLACES}
+
+
 Exact = Annotated[
     Decimal,
+    Field(max_digits=_DIGITS, decimal_places=_PLACES),  # before our own check: so pydantic needs no call for them
     BeforeValidator(_plain),
-    Field(max_digits=38, decimal_places=18),
+    _TellPlaces(),
     PlainSerializer(decimal_text, return_type=str, when_used="json"),
 ]
 """A decimal, exact, as a JSON string (a whole JSON number is read too; a fraction as a JSON number is refused)."""

@@ -245,8 +245,8 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
            AND matching.reaches_far(o.value)) m
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell v
-    WHERE v.tenant = $1 AND v.kind = 'contract_line'
-      AND v.key[1] = m.source AND v.key[2] = m.contract AND v.key[3] = m.line OFFSET 0) c"""
+    WHERE v.kind = 'contract_line'
+      AND ARRAY[v.tenant, v.key[1], v.key[2], v.key[3]] = ARRAY[$1, m.source, m.contract, m.line] OFFSET 0) c"""
 _EXISTING = """
 SELECT k.level, k.owner, k.month, k.item FROM matching.compare_key k
  WHERE k.tenant = $1 AND k.level IN ('product', 'client') AND k.owner = ANY ($2::text[])"""
@@ -484,8 +484,8 @@ SELECT DISTINCT c.key[1], c.key[2], c.key[3], c.client, c.product, c.value #>> '
   FROM unnest($2::text[], $3::text[], $4::text[]) AS l(source, contract, line)
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell v
-    WHERE v.tenant = $1 AND v.kind = 'contract_line'
-      AND v.key[1] = l.source AND v.key[2] = l.contract AND v.key[3] = l.line OFFSET 0) c"""
+    WHERE v.kind = 'contract_line'
+      AND ARRAY[v.tenant, v.key[1], v.key[2], v.key[3]] = ARRAY[$1, l.source, l.contract, l.line] OFFSET 0) c"""
 
 
 async def _contract_lines(step: _Step, dues: Sequence[Due]) -> None:

@@ -155,8 +155,8 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
            AND o.value #> '{terms,scope}' IS NOT NULL) m
  CROSS JOIN LATERAL (
    SELECT * FROM matching.cell v
-    WHERE v.tenant = $1 AND v.kind = 'contract_line'
-      AND v.key[1] = m.source AND v.key[2] = m.contract AND v.key[3] = m.line OFFSET 0) c"""
+    WHERE v.kind = 'contract_line'
+      AND ARRAY[v.tenant, v.key[1], v.key[2], v.key[3]] = ARRAY[$1, m.source, m.contract, m.line] OFFSET 0) c"""
 
 # Headers of the client's documents that meet the month, with all their versions and whatever they correct.
 _DOCUMENTS = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -19,18 +19,17 @@ from shared.reconciliation.allocation import Offered, Wanted, allocate
 from shared.reconciliation.case import Billed, Charge, Expected
 from shared.reconciliation.chains import Chain
 from shared.reconciliation.inputs import InvoiceLineFacts
-from shared.reconciliation.rating import fraction, parts
+from shared.reconciliation.rating import fraction
 from shared.reconciliation.rating.fraction import WHOLE, Share, share_of
 from shared.reconciliation.rating.grid import zone_of
-from shared.reconciliation.rating.model import Number, Part
+from shared.reconciliation.rating.model import Number
 from shared.reconciliation.rating.numbers import plus
-from shared.reconciliation.usage import Demand, Group
+from shared.reconciliation.usage import Demand, Group, parts_meeting
 from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
 
 _ZERO = Decimal(0)
 _UNITS = 9
-_PERIOD_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 
 
 @dataclass(slots=True)
@@ -128,7 +127,7 @@ def _laid(group: Group, found: Sequence[Demand], line: InvoiceLineFacts, result:
     month = group.inputs.period
     charge = Charge(line, line.quantity, line.amount)
     of = _meant(group, line)
-    met = sorted({(part.start, part.end) for chain in of for part in _parts(chain, line.period)})
+    met = sorted({(part.start, part.end) for chain in of for part in parts_meeting(chain, line.period)})
     met += [
         (one.part.start, one.part.end)
         for one in found
@@ -172,14 +171,6 @@ def _meant(group: Group, line: InvoiceLineFacts) -> list[Chain]:
     return exactly or [chain for chain in named if chain.product == product] or same or touching
 
 
-def _parts(chain: Chain, period: Period) -> list[Part]:
-    """The parts of a line that meet a period."""
-    longest = max(_PERIOD_DAYS[one.terms.period.unit] * one.terms.period.count for one in chain.service.versions)
-    known = (period.start - date.min).days
-    window = Period(period.start - timedelta(days=min(longest, known)), period.end)
-    return [part for part in parts(chain.service, window) if part.end > period.start]
-
-
 def _meet(one: Period, other: Period) -> bool:
     return one.start < other.end and other.start < one.end
 
@@ -196,7 +187,9 @@ def _split(
     """Money by the parts' fractions of their periods; units are what stood all along, unless they add up."""
     line = charge.line
     known = {
-        (part.start, part.end): fraction(chain.service, part) for chain in of for part in _parts(chain, line.period)
+        (part.start, part.end): fraction(chain.service, part)
+        for chain in of
+        for part in parts_meeting(chain, line.period)
     }
     known |= {(one.part.start, one.part.end): fraction(one.service, one.part) for one in found if one.over}
     weights = [Fraction(known[span]) for span in met]

@@ -39,8 +39,8 @@ def draw_group(inputs: GroupInputs) -> Verdict | None:
 def _draw(inputs: GroupInputs) -> Verdict | None:
     sides = sides_of(inputs) or Sides(())
     judged = [_judged(case) for case in sides.cases]
-    vendor = vendor_side(inputs, _used(sides.cases), _billed(judged)) if _has_vendor(inputs) else VendorSide()
-    if not (judged or sides.strays or vendor.breaks or vendor.totals or vendor.waiting):
+    vendor = vendor_side(inputs, _used(sides), _billed(judged)) if _has_vendor(inputs) else VendorSide()
+    if not (judged or sides.strays or sides.covered or vendor.breaks or vendor.totals or vendor.waiting):
         return None
     return _verdict(inputs, sides, judged, vendor)
 
@@ -212,16 +212,15 @@ def _lines(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged]) -> tupl
                 until=waiting.until,
             )
         )
-    names = {one.id: one.name for one in (inputs.product, *inputs.others)}
-    for product, bundle, used in sides.covered:
+    for product, by_what, name, used in sides.covered:
         lines.append(
             StatementLine(
-                key=("usage", product, bundle),
+                key=("usage", product, by_what),
                 product=product,
                 service=inputs.period,
                 state=LineState.EXPLAINED,
                 quantity_expected=words.shown(used.value),
-                by=words.clip(f"covered by bundle {names[bundle]}"),
+                by=words.clip(f"covered by {name}"),
             )
         )
     return tuple(sorted(lines, key=lambda line: line.key))
@@ -237,7 +236,7 @@ def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendo
     # A credit that is here before its invoice changes nothing of what can be said of the lines.
     strays = [waiting for _, waiting in sides.strays if waiting.side != "invoice" or not judged]
     pending = dict.fromkeys([*(wait for one in judged for wait in one.waiting), *strays])
-    if not judged and not pending:
+    if not (judged or pending or sides.covered):
         what = f"vendors charge for {words.month(inputs.period)}; no usage, contract or invoice line is here"
         pending[Waiting("usage", what, None)] = None
     known, figures = _figures(judged)
@@ -317,9 +316,10 @@ def _has_vendor(inputs: GroupInputs) -> bool:
     return agreed or any(line.terms is not None and line.terms.cost is not None for line in inputs.lines)
 
 
-def _used(cases: Sequence[Case]) -> dict[str, Decimal]:
+def _used(sides: Sides) -> dict[str, Decimal]:
     """Measured units by product, without those that are not known."""
-    used: dict[str, Decimal] = {}
+    cases = sides.cases
+    used = {product: of.value for product, _, _, of in sides.covered if of is not NOTHING}
     unknown = {case.product.id for case in cases if case.waiting and not case.used.formula}
     for case in cases:
         if not case.flat and case.product.id not in unknown:

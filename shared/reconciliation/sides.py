@@ -29,7 +29,7 @@ from shared.reconciliation.rating import due
 from shared.reconciliation.rating.model import Amount, Component, Level, Measurement, Number, Service, Version
 from shared.reconciliation.rating.numbers import plus
 from shared.reconciliation.stale import feed_waits
-from shared.reconciliation.usage import Demand, Group, beyond, covered, demands, kinds, uncontracted
+from shared.reconciliation.usage import Demand, Group, beyond, carried, covered, demands, kinds, uncontracted
 from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
 
@@ -55,8 +55,8 @@ class Sides:
     cases: tuple[Case, ...]
     strays: tuple[tuple[InvoiceLineFacts, Waiting], ...] = ()
     """Posted lines of the month that are set against nothing, and what they wait for."""
-    covered: tuple[tuple[str, str, Quantity], ...] = ()
-    """(product, the bundle whose line covers its usage, what was used)."""
+    covered: tuple[tuple[str, str, str, Quantity], ...] = ()
+    """(product, id and name of what covers its usage: a bundle's line, a part that began earlier; what was used)."""
 
 
 def sides_of(inputs: GroupInputs) -> Sides | None:
@@ -81,18 +81,22 @@ def sides_of(inputs: GroupInputs) -> Sides | None:
             _put_off(inputs, answered, answered.charges.get(one.key, ()), one.period)
     ended = {one.product for one in after}
     alone = [one for one in uncontracted(group, found, covers) if one not in ended]
+    carries = carried(group, alone) if alone else {}
+    alone = [one for one in alone if one not in carries]
     for product in sorted({*alone, *answered.left}):
         if not inputs.invoices.complete and product not in posted:
             _put_off(inputs, answered, answered.left.pop(product, []), inputs.period)
             if product not in alone:
                 continue
         cases.append(_without_contract(group, product, product in alone, answered.left.get(product, []), every))
-    if not cases and not answered.strays:
+    if not cases and not answered.strays and not carries:
         return None
     cases = _closed(inputs, sorted(cases, key=lambda case: case.key))
+    by = {product: (bundle, f"bundle {group.products[bundle].name}") for product, bundle in covers.items()}
+    by |= {product: (ref, ref) for product, ref in carries.items()}
     covering = tuple(
-        (one, covers[one], measure(group.used[one], inputs.period, group.zone) if _alike(group.used[one]) else NOTHING)
-        for one in sorted(covers)
+        (one, *by[one], measure(group.used[one], inputs.period, group.zone) if _alike(group.used[one]) else NOTHING)
+        for one in sorted(by)
         if one in group.used
     )
     return Sides(tuple(cases), tuple(answered.strays), covering)

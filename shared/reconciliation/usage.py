@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from operator import attrgetter
@@ -29,6 +29,7 @@ from shared.reconciliation.verdict import Waiting
 from shared.reconciliation.views import sample
 
 _ZERO = Decimal(0)
+_PERIOD_DAYS = {"once": 1, "day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 _METER = attrgetter("source", "account", "sku", "meter", "kind")
 
 
@@ -480,6 +481,30 @@ def kinds(meters: Sequence[Measured]) -> str:
     """The meters in words: ``quantity (gauge, agent) and gib (counter, GiB)``."""
     names = sorted({f"{meter.meter} ({meter.kind}{', ' + meter.unit if meter.unit else ''})" for meter in meters})
     return words.clip(" and ".join(names))
+
+
+def parts_meeting(chain: Chain, period: Period) -> list[Part]:
+    """The parts of a line that meet a period, those too that began before it."""
+    longest = max(_PERIOD_DAYS[one.terms.period.unit] * one.terms.period.count for one in chain.service.versions)
+    known = (period.start - date.min).days
+    window = Period(period.start - timedelta(days=min(longest, known)), period.end)
+    return [part for part in parts(chain.service, window) if part.end > period.start]
+
+
+def carried(group: Group, products: Sequence[str]) -> dict[str, str]:
+    """Of products without a part that begins in the month, those that a part of an earlier month covers, or a bundle's:
+    how it is called. They are compared where it began."""
+    found: dict[str, str] = {}
+    for chain in group.chains:
+        if not chain.sells or chain.terms.labour is not None:
+            continue
+        of = group.products.get(chain.product)
+        sold = {chain.product, *(of.components if of is not None else ())}
+        asked = [one for one in products if one in sold and one not in found]
+        began = [part.start for part in parts_meeting(chain, group.inputs.period)] if asked else []
+        if began and began[0] < group.inputs.period.start:
+            found |= dict.fromkeys(asked, f"{chain.ref} from {began[0]} on")
+    return found
 
 
 def uncontracted(group: Group, found: Sequence[Demand], covers: Mapping[str, str]) -> list[str]:

@@ -108,6 +108,23 @@ def test_a_yearly_line_belongs_to_the_month_of_its_start_alone() -> None:
     assert [line.by for line in stray.lines] == ["INV-20931 line 7 bills October 2026 of what began on 2026-03-01"]
 
 
+def test_usage_under_a_part_that_began_earlier_is_not_unbilled() -> None:
+    yearly = terms_line(Terms(price=UNIT, period=BillingPeriod(unit="year", anchor=day(1, 3)), billing="advance"))
+    verdict = drawn(lines=(yearly,), used=USED_40, invoice=(), complete=True)
+    assert (verdict.state, verdict.breaks, verdict.owed) == (State.MATCHED, (), False)
+    assert [(line.key, line.state, line.quantity_expected, line.by) for line in verdict.lines] == [
+        (
+            ("usage", "edr", "C-1042 line 3 from 2026-03-01 on"),
+            LineState.EXPLAINED,
+            D(40),
+            "covered by C-1042 line 3 from 2026-03-01 on",
+        )
+    ]
+    ended = replace(yearly, effective_from=day(1), terms=None, recurring=None, currency=None)
+    over = drawn(lines=(yearly, ended), used=USED_40, invoice=(), complete=True)
+    assert [code for code, _, _ in found(over)] == ["EXPIRED_AGREEMENT"]
+
+
 def test_a_part_of_several_months_that_is_billed_by_the_month_waits_for_the_rest() -> None:
     quarter = BillingPeriod(unit="quarter", anchor=day(1, 1))
     fee = terms_line(Terms(price=FlatPrice(kind="flat", amount=D(150)), period=quarter, billing="advance"))

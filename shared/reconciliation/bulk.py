@@ -1,9 +1,9 @@
 """A million lines: most of them are plain and agree, and to see that takes no comparator.
 
 A group is *plain* if one contract line at a unit or flat price is in force all month, what was used is one figure of
-one meter, and one invoice line bills it. :func:`settle` says of such a group that it agrees to the last digit, or nothing:
-then :func:`shared.reconciliation.compare.draw_group` is asked, which gives the same answer where this one gives any
-(``tests/unit/reconciliation/bulk`` holds them against each other).
+one meter, and one invoice line bills it. :func:`settle` says of such a group that it agrees to the last digit, or
+nothing: then :func:`shared.reconciliation.compare.draw_group` is asked, which gives the same answer where this one
+gives any (``tests/unit/reconciliation/bulk`` holds them against each other).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Literal, NamedTuple
 from shared.events.contracts import FlatPrice, Terms, UnitPrice
 from shared.kernel.money import exponent, round_to
 from shared.kernel.periods import Period
-
-ZERO = Decimal(0)
 
 
 class Plain(NamedTuple):
@@ -32,15 +30,6 @@ class Plain(NamedTuple):
     def through(self, period: Period) -> bool:
         """Whether the line is in force all month."""
         return self.effective_from <= period.start and (self.effective_to is None or self.effective_to >= period.end)
-
-
-class Posted(NamedTuple):
-    """An invoice line of the month."""
-
-    quantity: Decimal
-    unit_price: Decimal
-    amount: Decimal
-    currency: str
 
 
 class Settled(NamedTuple):
@@ -64,20 +53,21 @@ def is_plain(terms: Terms) -> bool:
     return terms == Terms(price=terms.price, included=terms.included)
 
 
-def settle(agreed: Plain, used: Decimal | None, billed: Posted) -> Decimal | None:
+def settle(
+    agreed: Plain, used: Decimal | None, quantity: Decimal, unit_price: Decimal, amount: Decimal
+) -> Decimal | None:
     """The amount that a plain group comes to on both sides; ``None``: they differ, or it takes more to see it.
 
-    ``used``: the quantity of the month, in units; ``None``: nothing was measured.
+    ``used``: the quantity of the month, in units; ``None``: nothing was measured. The other figures are those of the
+    invoice line, in the currency of the terms.
     """
-    if agreed.currency != billed.currency:
-        return None
     if agreed.model == "flat":
         due = round_to(agreed.price, exponent(agreed.currency))
-        return due if due == billed.amount and due > 0 else None
-    if used is None or used < 0 or billed.unit_price != agreed.price:
+        return due if due == amount and due > 0 else None
+    if used is None or unit_price != agreed.price or used < 0:
         return None
-    units = max(used - agreed.included, ZERO)
-    if units != billed.quantity or units == 0:
+    units = used - agreed.included if agreed.included else used
+    if units != quantity or units <= 0:
         return None
     due = round_to(units * agreed.price, exponent(agreed.currency))
-    return due if due == billed.amount else None
+    return due if due == amount else None

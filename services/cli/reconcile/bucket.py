@@ -119,7 +119,7 @@ class Bucket:
         self._documents: dict[tuple[int, str], _Document] = {}
         self._odd: list[Record] = []
         """Records of rows without a shape."""
-        self._plains: dict[tuple[Shape, str, str], bulk.Plain | None] = {}
+        self._plains: dict[tuple[Shape, Shape, str, str], bulk.Plain | None] = {}
         self._world: World | None = None
         self._fed: set[str] = set()
         self._whole: set[str] = set()
@@ -153,6 +153,8 @@ class Bucket:
                 odd.append(cells)
             else:
                 sides[cells[client]][cells[product]].agreed.append(_Line(number, cells, shape))
+                if shape.committed:
+                    self._whole.add(cells[client])
         self._read_whole(number, quick, odd)
 
     def _usage(self, number: int, quick: Quick, rows: Sequence[Row]) -> None:
@@ -252,15 +254,13 @@ class Bucket:
 
     def _client(self, client: str, sides: Mapping[str, _Sides], documents: Sequence[_Document]) -> None:
         whole = client in self._whole or not all(self._divisible(document) for document in documents)
-        whole = whole or any(line.shape.committed for one in sides.values() for line in one.agreed)
         settled = {} if whole else self._settled(client, sides)
         left = sides.keys() - settled.keys()
         if left and not whole:
             # A document that has no line among what is drawn would not be there: one of its lines is drawn too.
             for document in documents:
-                products = [self._product(line) for line in document.rows]
-                if products and left.isdisjoint(products):
-                    left.add(products[0])
+                if document.rows and left.isdisjoint(map(self._product, document.rows)):
+                    left.add(self._product(document.rows[0]))
         if left or whole:
             self._feed(client, sides, left, documents, whole)
         self.found.settled[client] = [settled[product] for product in sorted(settled.keys() - left)]
@@ -297,43 +297,42 @@ class Bucket:
 
     def _one(self, product: str, one: _Sides, start: datetime, end: datetime) -> bulk.Settled | None:
         """A group of one contract line and one invoice line, if it is plain and agrees."""
-        (agreed,), (billed,) = one.agreed, one.billed
-        posted = billed.shape.posted
-        if posted is None or posted.period != self._shared.period:
+        (of_book, agreed, terms), (of_bill, billed, posted) = one.agreed[0], one.billed[0]
+        book, bill = self._quicks[of_book], self._quicks[of_bill]
+        contract, number = book.named(agreed)
+        invoice, place, refers, refers_line = bill.named(billed)
+        if (refers or refers_line) and (refers != contract or refers_line != number):
             return None
-        book, bill = self._quicks[agreed.sheet], self._quicks[billed.sheet]
-        contract, number = book.named(agreed.cells)
-        invoice, place, *refers = bill.named(billed.cells)
-        if refers not in (["", ""], [contract, number]):
-            return None
-        plain = self._plain(book, agreed)
+        plain = self._plain(book, agreed, terms, posted)
         if plain is None:
             return None
-        quantity, unit_price, amount = bill.figures_of(billed.cells)
-        values = bill.values
-        line = bulk.Posted(values[quantity], values[unit_price], values[amount], posted.currency)
         used = self._measured(one.used, start, end)
-        if used is _UNKNOWN or bulk.settle(plain, used, line) is None:
+        if used is _UNKNOWN:
+            return None
+        quantity, unit_price, amount = bill.figures_of(billed)
+        values = bill.values
+        due = bulk.settle(plain, used, values[quantity], values[unit_price], values[amount])
+        if due is None:
             return None
         flat = plain.model == "flat"
         return bulk.Settled(
             product,
             plain.currency,
-            line.amount,
+            due,
             None if flat else bill.texts[quantity],
             None if flat else bill.texts[unit_price],
             f"{contract} line {number}",
             f"{invoice} line {place}",
         )
 
-    def _plain(self, book: Quick, agreed: _Line) -> bulk.Plain | None:
-        """What a contract line of plain terms says, if it is in force all month."""
-        terms, cells = agreed.shape.agreed, agreed.cells
-        if terms is None:
+    def _plain(self, book: Quick, cells: Row, shape: Shape, billed: Shape) -> bulk.Plain | None:
+        """What a contract line of plain terms says, if it is in force all month and a line of the month bills it."""
+        terms, posted = shape.agreed, billed.posted
+        if terms is None or posted is None:
             return None
         price = cells[terms.price] if isinstance(terms.price, int) else ""
         included = cells[terms.included] if isinstance(terms.included, int) else ""
-        key = (agreed.shape, price, included)
+        key = (shape, billed, price, included)
         try:
             return self._plains[key]
         except KeyError:
@@ -345,7 +344,9 @@ class Bucket:
                 terms.effective_from,
                 terms.effective_to,
             )
-            found = self._plains[key] = plain if plain.through(self._shared.period) else None
+            period = self._shared.period
+            same = posted.period == period and posted.currency == plain.currency
+            found = self._plains[key] = plain if same and plain.through(period) else None
             return found
 
     def _measured(self, lines: Sequence[_Line], start: datetime, end: datetime) -> Decimal | None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.events.contracts import PackagePrice, Terms, UnitPrice
-from shared.reconciliation.bulk import Plain, Posted, is_plain, settle
+from shared.reconciliation.bulk import Plain, is_plain, settle
 from shared.reconciliation.inputs import LineVersion
 from shared.reconciliation.verdict import LineState, State
 from tests.unit.reconciliation.given import OCTOBER, D, at, drawn, flat_line, gauge, posted, unit_line
@@ -33,7 +33,7 @@ def plain(line: LineVersion) -> Plain:
     included=st.sampled_from(["0", "2", "12"]),
     used=FIGURES | st.none(),
     billed=st.tuples(FIGURES, FIGURES, FIGURES),
-    currency=st.sampled_from(["EUR", "EUR", "JPY", "USD"]),
+    currency=st.sampled_from(["EUR", "EUR", "JPY"]),
 )
 @example(flat=False, price="4.20", included="0", used="12", billed=("12", "4.20", "50.40"), currency="EUR")
 @example(flat=False, price="1.005", included="0", used="1", billed=("1", "1.005", "1"), currency="JPY")
@@ -42,10 +42,10 @@ def test_what_is_settled_matches_in_the_comparator(
     flat: bool, price: str, included: str, used: str | None, billed: tuple[str, str, str], currency: str
 ) -> None:
     line = flat_line(price) if flat else unit_line(price, included=included, statistic="prorated")
-    line = line if currency == "USD" else replace(line, currency=currency)
-    bill = posted(billed[0], billed[1], billed[2], currency="EUR" if currency == "USD" else currency)
+    line = replace(line, currency=currency)
+    bill = posted(billed[0], billed[1], billed[2], currency=currency)
     quantity, unit_price, amount = map(Decimal, billed)
-    answer = settle(plain(line), None if used is None else D(used), Posted(quantity, unit_price, amount, bill.currency))
+    answer = settle(plain(line), None if used is None else D(used), quantity, unit_price, amount)
     if answer is None:
         return
     meters = () if used is None else (gauge((at(1, 0), used), account="a-1"),)
@@ -59,11 +59,10 @@ def test_what_is_settled_matches_in_the_comparator(
 
 def test_plain_terms_are_settled_and_what_differs_by_a_cent_is_not() -> None:
     line = plain(unit_line("4.20", statistic="prorated"))
-    assert settle(line, D(12), Posted(D(12), D("4.20"), D("50.40"), "EUR")) == D("50.40")
-    assert settle(line, D(12), Posted(D(12), D("4.20"), D("50.41"), "EUR")) is None
-    assert settle(line, D(13), Posted(D(12), D("4.20"), D("50.40"), "EUR")) is None
-    assert settle(line, None, Posted(D(12), D("4.20"), D("50.40"), "EUR")) is None
-    assert settle(line, D(12), Posted(D(12), D("4.20"), D("50.40"), "USD")) is None
+    assert settle(line, D(12), D(12), D("4.20"), D("50.40")) == D("50.40")
+    assert settle(line, D(12), D(12), D("4.20"), D("50.41")) is None
+    assert settle(line, D(13), D(12), D("4.20"), D("50.40")) is None
+    assert settle(line, None, D(12), D("4.20"), D("50.40")) is None
 
 
 def test_only_a_price_and_what_it_includes_is_plain() -> None:

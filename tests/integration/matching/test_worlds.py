@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from random import Random
+from typing import Any
 
 import pytest
 
+from services.matching import store
 from services.matching.workers import Workers
 from shared.kernel.periods import Period
 from shared.reconciliation.inputs import GroupInputs
@@ -29,7 +31,12 @@ SELECT count(pg_terminate_backend(pid)) FROM (
    ORDER BY random() LIMIT 1) a"""
 
 
-@pytest.mark.parametrize("seed", range(6))
+def _seeds(seeds: range, always: int) -> list[Any]:
+    """The first few of them run always, the others with the long tests."""
+    return [*seeds[:always], *(pytest.param(seed, marks=pytest.mark.long) for seed in seeds[always:])]
+
+
+@pytest.mark.parametrize("seed", _seeds(range(6), 3))
 async def test_after_every_few_records_the_tables_say_what_the_oracle_says(matching: Matching, seed: int) -> None:
     book = RandomBook(Random(seed), 130)
     records = book.shuffled()
@@ -40,6 +47,33 @@ async def test_after_every_few_records_the_tables_say_what_the_oracle_says(match
         records = records[few:]
     assert await matching.check_inputs(TENANT) > 20
     assert await matching.replay(TENANT)
+
+
+@pytest.mark.parametrize("seed", _seeds(range(300, 302), 1))
+async def test_a_level_whose_groups_are_still_to_be_drawn_waits_and_says_what_the_oracle_says(
+    matching: Matching, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a large client: nothing more is drawn with what is due, and few due rows are many."""
+    monkeypatch.setattr("services.matching.compare.UNIT_GROUPS_MAX", 1)
+    monkeypatch.setattr("services.matching.inputs._MOVING_MAX", 0)
+    waited = 0
+    wait = store._wait_with_level
+
+    async def counted(*arguments: Any) -> None:
+        nonlocal waited
+        waited += 1
+        await wait(*arguments)
+
+    monkeypatch.setattr(store, "_wait_with_level", counted)
+    book = RandomBook(Random(seed), 130)
+    records = book.shuffled()
+    while records:
+        few = book.random.randrange(5, 40)
+        await matching.run(records[:few])
+        await matching.check(TENANT)
+        records = records[few:]
+    assert await matching.replay(TENANT)
+    assert waited > 20
 
 
 def everything(inputs: GroupInputs) -> GroupInputs:
@@ -71,7 +105,7 @@ def _says_everything(inputs: GroupInputs) -> Verdict:
     return Verdict(State.MATCHED, explained_by=digest, currency="EUR")
 
 
-@pytest.mark.parametrize("seed", range(200, 203))
+@pytest.mark.parametrize("seed", _seeds(range(200, 203), 2))
 async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
     matching: Matching, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +121,7 @@ async def test_whatever_a_verdict_could_rest_on_is_drawn_again_when_it_changes(
     assert await matching.check_inputs(TENANT) > 20
 
 
-@pytest.mark.parametrize("seed", range(100, 102))
+@pytest.mark.parametrize("seed", _seeds(range(100, 102), 1))
 async def test_concurrent_members_that_are_killed_at_random_end_in_the_same_state(
     matching: Matching, seed: int
 ) -> None:

@@ -247,7 +247,11 @@ def _verdict(inputs: GroupInputs, sides: Sides, judged: Sequence[_Judged], vendo
         breaks=tuple(breaks),
         waiting=tuple(waiting),
         explained_by=" and ".join(dict.fromkeys(text for one in known for text in one.explained_by)) or None,
-        next_change=next_change(inputs, [one.case for one in judged], broken=bool(breaks)) if judged else None,
+        next_change=(
+            next_change(inputs, [one.case for one in judged], broken=bool(breaks))
+            if judged or inputs.vendor_lines
+            else None
+        ),
         owed=any(one.case.owed for one in judged),
         sources=sample(source for one in judged for source in one.case.due_sources),
         records=sum(one.case.due_records for one in judged),

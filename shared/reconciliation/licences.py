@@ -133,6 +133,11 @@ def _level(inputs: GroupInputs, line: VendorLine, meter: Measured, quantity: Dec
     return replace(meter, observations=tuple(seen), records=1, sample=(line.record,))
 
 
+def stands_at_end(inputs: GroupInputs, line: VendorLine) -> bool:
+    """Whether a charge is a level that holds until the month's end."""
+    return line.category != "Usage" and _stands(dates(line, inputs.client.time_zone), inputs.period)[1] is None
+
+
 def _stands(charge: Period, month: Period) -> tuple[date, date | None]:
     """From when, and until when within the month, a charge's units stand; ``None``: until another charge says more."""
     days = (charge.end - charge.start).days

@@ -144,6 +144,8 @@ def next_change(inputs: GroupInputs, cases: Sequence[Case], *, broken: bool) -> 
     if not inputs.invoices.complete:
         days.append(overdue_on(inputs.period, inputs.settings.invoice_grace_days))
     days += [until for case in cases for until in [_due_by(inputs, case.service)] if until is not None]
+    if inputs.vendor_lines:
+        days.append(inputs.period.end)  # before, a vendor may still charge more
     return min((day for day in days if inputs.as_of is None or inputs.as_of < day), default=None)
 
 

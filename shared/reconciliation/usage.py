@@ -20,7 +20,7 @@ from shared.kernel.periods import Period, bounds, instant_of
 from shared.reconciliation import words
 from shared.reconciliation.chains import Chain, chains, expired
 from shared.reconciliation.inputs import GroupInputs, Measured, Product
-from shared.reconciliation.licences import ASSIGNED, CHARGED, by_bill, charged, first_day, units
+from shared.reconciliation.licences import ASSIGNED, CHARGED, by_bill, charged, first_day, stands_at_end, units
 from shared.reconciliation.measure import ALL, NOTHING, Quantity, Take, levels, mean_level, measure, shows_usage
 from shared.reconciliation.rating import parts, version_at
 from shared.reconciliation.rating.model import Amount, Level, Measurement, Part, Service
@@ -129,11 +129,20 @@ class Group:
         return frozenset(product for product in self.products if by_bill(self.inputs, product, self.chains))
 
     def bill_gaps(self, products: Iterable[str]) -> tuple[Waiting, ...]:
-        """Bills with charges of ``products`` of which lines are still to come."""
-        of = set(products)
-        missing = {(one.source, one.bill) for one in self.inputs.vendor_lines if one.product in of and not one.arrived}
-        names = [words.clip(f"not all lines of {source} {bill} are here") for source, bill in sorted(missing)]
-        return tuple(Waiting("vendor_bill", name, None) for name in names)
+        """What keeps the absence of units on the vendor's bill from being concluded: lines of a bill that are still to
+        come, and in a running month charges that do not reach its end."""
+        inputs, of = self.inputs, set(products)
+        lines = [one for one in inputs.vendor_lines if one.product in of and units(one) is not None]
+        missing = sorted({(one.source, one.bill) for one in lines if not one.arrived})
+        waits = [
+            Waiting("vendor_bill", words.clip(f"not all lines of {name} {bill} are here"), None)
+            for name, bill in missing
+        ]
+        over = inputs.as_of is not None and inputs.as_of >= inputs.period.end
+        if not over and not any(stands_at_end(inputs, one) for one in lines):
+            what = f"more of {words.month(inputs.period)} may be charged"
+            waits.append(Waiting("vendor_bill", what, inputs.period.end))
+        return tuple(waits)
 
     def as_charged(self, products: Iterable[str], used: Quantity) -> Quantity:
         """A quantity that is read from the vendor's bill, with the lines that it rests on."""

@@ -18,6 +18,7 @@ from shared.reconciliation.views import arrived, charged_in, may_be_home
 from tests.unit.reconciliation.given import (
     CLIENT,
     COMPLETE,
+    MID_MONTH,
     OCTOBER,
     D,
     at,
@@ -227,6 +228,26 @@ def test_what_is_not_on_the_bill_waits_until_all_its_lines_are_here() -> None:
     assert (verdict.breaks, [one.what for one in verdict.waiting]) == ((), ["not all lines of microsoft G1 are here"])
     # What it charges already is used.
     assert only_break(licensed(some, invoice=billed("3"))).code == Code.QTY_UNDER
+
+
+def test_in_a_running_month_more_may_be_charged() -> None:
+    early = {"contract": agreed(recurring="9"), "invoice": None, "as_of": MID_MONTH}
+    # A level that holds to the month's end is what the month has; a sum so far is not.
+    assert only_break(licensed(bill("7", "67.20"), **early)).code == Code.QTY_OVER
+    usage = bill("7", "67.20", ends=at(8, 0), category="Usage")
+    waits = licensed(usage, **early)
+    assert (waits.breaks, waits.next_change) == ((), NOV.date())
+    assert ("more of October 2026 may be charged", NOV.date()) in [(one.what, one.until) for one in waits.waiting]
+    assert only_break(licensed(usage, **early | {"as_of": NOV.date()})).code == Code.QTY_OVER
+
+
+def test_units_charged_beyond_use_show_when_the_month_is_over() -> None:
+    priced = replace(SEATS, unit_cost=D("9.60"), cost_currency="EUR")
+    seen = replace(gauge((OCT, "5")), product="seats")
+    fewer = bill("3", "28.80", category="Usage")
+    given: dict[str, Any] = {"product": priced, "used": (seen,), "invoice": billed("5")}
+    assert licensed(fewer, **given, as_of=MID_MONTH).next_change == NOV.date()
+    assert only_break(licensed(fewer, **given)).code == Code.COST_MISMATCH
 
 
 def test_a_bill_has_arrived_with_its_header_and_as_many_lines_as_it_names() -> None:

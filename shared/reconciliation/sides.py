@@ -453,7 +453,8 @@ def _without_contract(
         troubles.append(Waiting("price", f"lines of {of.name} are in {' and '.join(currencies)}", None))
     mine = [demand for demand in every if demand.product == product]
     # What a flat price covers has no usage to wait for, where no source of usage is known.
-    gaps = () if mine and not inputs.feed_sources else _usage_gaps(group, inputs.period)
+    flat = mine or any(one.product == product and isinstance(one.terms.price, FlatPrice) for one in group.chains)
+    gaps = () if flat and not inputs.feed_sources else _usage_gaps(group, inputs.period)
     gaps = group.bill_gaps((product,)) if by_bill else gaps
     key = ("usage", product) if meters or len(charges) != 1 else charges[0].key
     case = Case(

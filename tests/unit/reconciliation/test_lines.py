@@ -139,6 +139,14 @@ def test_a_part_of_several_months_that_is_billed_by_the_month_waits_for_the_rest
     assert drawn(lines=(fee,), invoice=(posted("1", "150.00"),)).state is State.MATCHED
 
 
+def test_a_fee_that_is_due_in_another_month_is_a_phantom_in_this_one() -> None:
+    once = terms_line(
+        Terms(price=FlatPrice(kind="flat", amount=D(500)), period=BillingPeriod(unit="once")), effective_from=day(5, 9)
+    )
+    verdict = drawn(lines=(once,), invoice=(posted("1", "500.00"),), feed_sources=())
+    assert found(verdict) == [("PHANTOM_LINE", THEM, D("500.00"))]
+
+
 def test_units_over_several_parts_are_told_from_units_of_each_part_by_their_price() -> None:
     quarter, monthly = Period(day(1), date(2027, 1, 1)), unit_line()
     each = drawn(lines=(monthly,), used=USED_40, invoice=(posted("120", "4.20", period=quarter),), complete=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -20,6 +21,9 @@ DIRECTIONS = {
     "we_owe_vendor": "▼ we owe vendor",
 }
 """Who owes whom, in words: amounts have no sign."""
+
+
+_INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class Output:
             for element in data if isinstance(data, list) else [data]:
                 self.line(element)
         elif self.as_json:
-            sys.stdout.write(json.dumps({"data": data, "meta": dict(meta or {})}, ensure_ascii=False, indent=2) + "\n")
+            written = orjson.dumps({"data": data, "meta": dict(meta or {})}, option=_INDENTED)
+            sys.stdout.write(written.decode())
         else:
             show()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import typer
 
@@ -43,9 +44,10 @@ def run(options: Options, voice: Output) -> None:
     """Raises :class:`Fault`, and ``typer.Exit`` with the run's status."""
     with TemporaryDirectory(prefix="plumbline-") as folder:
         answer = work(asked(options), voice, Path(folder))
-        voice.document(as_json.document(answer, lines=False), show=lambda: terminal.show(voice, answer))
+        whole = as_json.document(answer)
+        voice.document(as_json.short(whole), show=lambda: terminal.show(voice, answer))
         if options.out is not None:
-            _write(answer, options.out, voice)
+            _write(answer, whole, options.out, voice)
         elif not voice.for_programs:
             voice.note("--out DIR writes report.html, discrepancies.csv, statements.csv and result.json")
     _leave(answer, options.exit_code)
@@ -115,13 +117,13 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _write(answer: Answer, folder: Path, out: Output) -> None:
+def _write(answer: Answer, whole: Mapping[str, Any], folder: Path, out: Output) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = {
         "report.html": page.report(answer),
         "discrepancies.csv": tables.discrepancies(answer),
         **({"statements.csv": tables.lines(answer)} if answer.lines_csv is None else {}),
-        "result.json": as_json.written(answer).decode(),
+        "result.json": as_json.written(whole).decode(),
         **({"rejected.csv": tables.rejected(answer)} if answer.rejected else {}),
     }
     for name, text in written.items():

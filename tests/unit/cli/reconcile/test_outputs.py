@@ -79,7 +79,7 @@ def test_nothing_to_compare_is_said_and_is_not_clean(tmp_path: Path) -> None:
     found = answer(tmp_path, usage="a,A,s,gauge,5,2026-10-01\n")
     assert found.compared == 0
     assert "not the same as clean" in page.report(found)
-    assert json.loads(as_json.written(found))["compared_lines"] == 0
+    assert json.loads(as_json.written(as_json.document(found)))["compared_lines"] == 0
 
 
 def test_every_line_stands_in_the_json_with_its_arithmetic(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_every_line_stands_in_the_json_with_its_arithmetic(tmp_path: Path) -> No
         usage="acme,Acme,edr,gauge,10,2026-10-01\n",
         invoices="INV-1,acme,2026-11-01,2026-10-01,2026-11-01,EUR,1,edr,8,4.20,33.60\n",
     )
-    (statement,) = json.loads(as_json.written(found))["statements"]
+    (statement,) = json.loads(as_json.written(as_json.document(found)))["statements"]
     (line,) = statement["groups"][0]["lines"]
     assert (line["state"], line["expected"], line["billed"], line["broken"]) == ("break", "42", "33.6", "-8.4")
     assert line["steps"]

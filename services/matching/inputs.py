@@ -24,7 +24,7 @@ from shared.kernel.periods import Period, bounds, local_date, month_of
 from shared.reconciliation import spans, views
 from shared.reconciliation.client_level import LEVEL
 from shared.reconciliation.exact import exact
-from shared.reconciliation.facts import Cell, Rank
+from shared.reconciliation.facts import Cell, Rank, evidence
 from shared.reconciliation.inputs import (
     Client,
     ClientInputs,
@@ -281,15 +281,16 @@ SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, 
     WHERE (b.tenant, b.source, b.issuer, b.bill) = ($1, c.key[1], c.key[2], c.key[3])
       AND b.newest = (c.value ->> 'version')::int OFFSET 0) b
  WHERE ra.tenant = $1 AND ra.kind = 'account' AND ra.target = $2 AND ra.share IS NOT NULL AND rs.share IS NOT NULL"""
+# Its work, and what its groups came to when the month was closed.
 _ENTRIES = """
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM matching.cell c
  WHERE c.tenant = $1 AND c.kind = 'time_entry' AND c.client = $2 AND ($3::text[] IS NULL OR c.product = ANY ($3))
-   AND (c.value ->> 'worked_on') COLLATE "C" >= $4 AND (c.value ->> 'worked_on') COLLATE "C" < $5"""
-_CLOSED = """
+   AND (c.value ->> 'worked_on') COLLATE "C" >= $4 AND (c.value ->> 'worked_on') COLLATE "C" < $5
+UNION ALL
 SELECT c.kind, c.key, c.rank_at, c.rank_run, c.rank_content, c.value, c.source, c.record_type, c.record
   FROM matching.cell c
- WHERE c.tenant = $1 AND c.kind = 'statement_group' AND c.key[1] = $2 AND c.key[2] = $3 AND c.key[3] = $4"""
+ WHERE c.tenant = $1 AND c.kind = 'statement_group' AND c.key[1] = $2 AND c.key[2] = $6 AND c.key[3] = $7"""
 
 # The sources that supply the products, what these have declared complete of the spans at hand or up to their start,
 # and the runs of theirs that were missed, each with how far its feed has come since.
@@ -572,10 +573,11 @@ async def read_month(
     read.documents = await _with_lines(b, tenant, documents, None if read.speaks else wanted)
     agreed = views.line_versions(read.lines, client_id, None)
     days = spans.entry_span(agreed, client, period)
-    read.entries = await _cells(b, _ENTRIES, tenant, client_id, wanted, str(days.start), str(days.end))
+    dates = (str(day) for day in (days.start, days.end, period.start, period.end))
+    cells = await _cells(b, _ENTRIES, tenant, client_id, wanted, *dates)
+    read.entries = [cell for cell in cells if cell.kind == "time_entry"]
+    read.closed = {cell.key[3]: cell for cell in cells if cell.kind == "statement_group"}
     read.charges = await _charges(b, read, wanted)
-    closed = await _cells(b, _CLOSED, tenant, client_id, str(period.start), str(period.end))
-    read.closed = {cell.key[3]: cell for cell in closed}
     await _usage(b, read, await b.fetch(_METERS, tenant, client_id, wanted))
     await _supply(b, read, spans.hull(spans.needed(agreed, client, period)))
     return read
@@ -793,7 +795,7 @@ class _Usage:
                 self.samples[n].append(self._source(n, record_type, record))
 
     def _source(self, n: int, record_type: str, record: str) -> Source:
-        return Source(type=record_type, source=self.sources[self.asked[n].meter], id=record)
+        return evidence(record_type, self.sources[self.asked[n].meter], record)
 
     @exact
     def measured(self, row: Any, n: int, *, events: bool) -> Measured:

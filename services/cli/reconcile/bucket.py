@@ -119,7 +119,6 @@ class Bucket:
         self._documents: dict[tuple[int, str], _Document] = {}
         self._odd: list[Record] = []
         """Records of rows without a shape."""
-        self._plains: dict[tuple[Shape, Shape, str, str], bulk.Plain | None] = {}
         self._world: World | None = None
         self._fed: set[str] = set()
         self._whole: set[str] = set()
@@ -311,7 +310,8 @@ class Bucket:
             return None
         quantity, unit_price, amount = bill.figures_of(billed)
         values = bill.values
-        due = bulk.settle(plain, used, values[quantity], values[unit_price], values[amount])
+        # Quantities and prices repeat; amounts do not.
+        due = bulk.settle(plain, used, values[quantity], values[unit_price], Decimal(amount or 0))
         if due is None:
             return None
         flat = plain.model == "flat"
@@ -334,7 +334,7 @@ class Bucket:
         included = cells[terms.included] if isinstance(terms.included, int) else ""
         key = (shape, billed, price, included)
         try:
-            return self._plains[key]
+            return book.plains[key]
         except KeyError:
             plain = bulk.Plain(
                 terms.model,
@@ -346,7 +346,7 @@ class Bucket:
             )
             period = self._shared.period
             same = posted.period == period and posted.currency == plain.currency
-            found = self._plains[key] = plain if same and plain.through(period) else None
+            found = book.plains[key] = plain if same and plain.through(period) else None
             return found
 
     def _measured(self, lines: Sequence[_Line], start: datetime, end: datetime) -> Decimal | None:

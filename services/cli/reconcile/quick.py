@@ -25,7 +25,7 @@ from shared.events.base import utc_text
 from shared.events.contracts import FlatPrice
 from shared.kernel.canonical import decimal_text
 from shared.kernel.periods import Period
-from shared.reconciliation.bulk import is_plain
+from shared.reconciliation.bulk import Plain, is_plain
 
 _ZERO = Decimal(0)
 _NOT_PLAIN = 2
@@ -154,6 +154,9 @@ class Quick:
         """The same as it is written."""
         self.instants: Held[str, datetime | None] = Held(self._instant)
         """A time; ``None`` for a cell that is empty or none."""
+        self.plains: dict[tuple[Shape, Shape, str, str], Plain | None] = {}
+        """(contract line's shape, invoice line's shape, price, included) -> what the contract line says, if it is plain
+        in the one period that is drawn."""
         self._shapes: dict[Any, Shape | None] = {}
         self._word_kinds: Held[str, int] = Held(_word_kind)
         self._figure_kinds: Held[str, int] = Held(_figure_kind)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal as D
+
+import pytest
 
 from shared.kernel.periods import Period
 from shared.reconciliation.allocation import Left, Offset, allocate
@@ -136,3 +139,38 @@ def test_what_was_credited_in_full_is_neither_answered_nor_left() -> None:
     assert [one.key for one in result.offered] == [("free",)]
     money = bill("money", "0", "5.00", amount="5.00")
     assert [one.key for one in allocate([], [money]).offered] == [("money",)]
+
+
+def test_money_whose_units_were_credited_is_still_given_by_money() -> None:
+    for credited, money in (("-20.00", "22.00"), ("-41.50", "0.50")):
+        offered = [bill("a"), bill("c", "-10", amount=credited, corrects="INV-1", invoice="CN-1")]
+        result = allocate([want("1")], offered)
+        assert shares(result) == [("1", "a", "0", money, "near")]
+        assert [one.amount for one in result.wanted] == [D("42.00") - D(money)]
+
+
+def test_a_line_of_no_units_answers_one_of_none_and_a_line_that_is_used_up_answers_nothing() -> None:
+    assert shares(allocate([want("1", "0")], [bill("a", "0")])) == [("1", "a", "0", "0.00", "equal")]
+    used_up = allocate([want("1"), want("2", "0"), want("3", "5")], [bill("a", ref="1")])
+    assert shares(used_up) == [("1", "a", "10", "42.00", "reference")]
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_lines_that_cost_nothing_do_not_stand_before_the_one_that_pays_a_flat_price(before: int) -> None:
+    free = [bill(f"a{n}", "2", "5.50", amount="0.00") for n in range(before)]
+    result = allocate([want("1", None, "5.00")], [*free, bill("b", "1", "5.50")])
+    assert shares(result) == [("1", "b", "1", "5.50", "near")]
+    assert result.wanted == ()
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_lines_that_expect_nothing_do_not_stand_before_the_one_that_does(before: int) -> None:
+    nothing = [want(f"1{n}", "0") for n in range(before)]
+    result = allocate([*nothing, want("2", "3")], [bill("a", "4", "5.00")])
+    assert [share[:3] for share in shares(result)] == [("2", "a", "4")]
+
+
+def test_a_credit_that_names_a_contract_alone_goes_by_its_product() -> None:
+    nameless = replace(want("1", product="dns"), line=None)
+    result = allocate([nameless, want("2")], [replace(bill("c", "-3"), contract="C-1")])
+    assert [share[:2] for share in shares(result)] == [("2", "c")]

@@ -193,3 +193,18 @@ def test_lines_by_segment_stand_on_their_own_days() -> None:
     ]
     (together,) = due(service(unit("30")), seats(("6-1", "3"), ("6-11", "6")), JUNE, True)
     assert (together.start, together.end, together.quantity) == (JUNE.start, JUNE.end, 5)
+
+
+def test_an_amount_off_is_rounded_in_its_own_mode_and_says_so() -> None:
+    for mode, off in (("half_up", "1.01"), ("down", "1.00")):
+        of = unit("10", discount_amount="1.005", rounding={"discount": step(2, mode)})
+        (line,) = due(service(of), counter("1"), JUNE, True)
+        assert line.discounts == D(off)
+        assert (line.steps[-1].result, line.steps[-1].rounding) == (D(off), f"{mode} 2")
+
+
+def test_a_discount_on_days_whose_rest_other_days_give_back_takes_no_more() -> None:
+    """10.00 less 5.00 off are left on the first days, and -5.00 on the last: the line has nothing for another 2.00."""
+    first_days = [{"amount": amount, "effective_to": "2025-06-11"} for amount in ("5", "2")]
+    (line,) = due(service(unit("1", discounts=first_days)), used(("6-5", "10"), ("6-20", "-5")), JUNE, True)
+    assert (line.amount, line.discounts) == (D("5.00"), D("5.00"))

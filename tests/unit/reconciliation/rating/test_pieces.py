@@ -175,6 +175,8 @@ def test_a_line_is_rounded_in_the_mode_of_its_terms() -> None:
 def test_a_line_spans_its_part_though_the_gauge_stood_for_less() -> None:
     (line,) = due(service(unit("30")), seats(("6-11", "5")), JUNE, True)
     assert (line.start, line.end, line.quantity) == (JUNE.start, JUNE.end, 5)
+    (ended,) = due(service(unit("30")), seats(("6-1", "5"), until=day("6-11")), JUNE, True)
+    assert (ended.start, ended.end, ended.category) == (JUNE.start, JUNE.end, "usage")
 
 
 def test_what_adds_up_is_added_over_versions_and_what_lasts_is_not() -> None:

@@ -93,6 +93,12 @@ def test_reversals_come_by_component_and_price_whatever_the_order_of_what_was_bi
         ]
 
 
+def test_what_was_billed_without_a_price_is_reversed_before_what_had_one() -> None:
+    unpriced = replace(line("usage", "2.00", "4"), unit_price=None)
+    for given in ([line("usage", "2.00", "3"), unpriced], [unpriced, line("usage", "2.00", "3")]):
+        assert [(c.unit_price, c.total) for c in difference((), given, "EUR")] == [(None, -8), (D("2.00"), -6)]
+
+
 def test_a_reversal_negates_every_figure_and_shows_it() -> None:
     booked = line(
         "usage", "2.00", "3", discounts=D("1.50"), charges=D("0.25"), booked="A-1", flags=("beyond_last_tier",)

@@ -107,3 +107,12 @@ def test_a_row_that_cannot_be_read_is_named_and_kept(folder: Path) -> None:
         kept = list(csv.DictReader(rows))
     assert (kept[0]["file"], kept[0]["row"]) == ("invoices.csv", "5")
     assert json.loads(kept[0]["cells"])["issued on"] == "soon"
+
+
+def test_of_two_files_of_one_kind_the_later_one_holds(folder: Path) -> None:
+    text = (folder / "usage.csv").read_text()
+    (folder / "restated.csv").write_text(text.replace("agent,53,", "agent,50,"))
+    sides = ["reconcile", "--contracts", "contracts.csv", "--invoices", "invoices.csv"]
+    for files, used in ((("usage.csv", "restated.csv"), "50 used"), (("restated.csv", "usage.csv"), "53 used")):
+        usage = [word for name in files for word in ("--usage", name)]
+        assert f"{used}, 48 billed at 4.20" in run([*sides, *usage], folder).stdout

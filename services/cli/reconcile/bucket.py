@@ -211,7 +211,9 @@ class Bucket:
         """Rows without a shape, by the profile."""
         for record in judged(quick, self._shared.laid[number], rows):
             if isinstance(record, Made):
-                fields = fields_of(record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT)
+                fields = fields_of(
+                    record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT, run=quick.sheet.run
+                )
                 self._odd.append(fields)
                 self._mark(fields)
             else:
@@ -468,6 +470,6 @@ def usage_of(quick: Quick, laid: spill.Laid, rows: Sequence[Row]) -> Iterator[Re
             yield quick.record(shape, cells, int(cells[0]))
     for record in judged(quick, laid, odd):
         if isinstance(record, Made):
-            yield fields_of(record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT)
+            yield fields_of(record, tenant=TENANT, source=quick.sheet.source, asserted_at=SAID_AT, run=quick.sheet.run)
         else:
             yield from rejected(quick.sheet, record)

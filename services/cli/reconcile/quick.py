@@ -247,7 +247,7 @@ class Quick:
         return self._shaped(made[0], probes, header)
 
     def _shaped(self, record: Any, probes: Mapping[str, int], header: Shape | None) -> Shape | None:
-        fields = fields_of(record, tenant=TENANT, source=self.sheet.source, asserted_at=SAID_AT)
+        fields = fields_of(record, tenant=TENANT, source=self.sheet.source, asserted_at=SAID_AT, run=self.sheet.run)
         found: dict[str, int] = {}
         data = _without(fields["data"], probes, "", found)
         record_id = fields["id"]
@@ -290,7 +290,7 @@ class Quick:
             "tenant": TENANT,
             "time": shape.time if shape.at is None else self._time(cells[shape.at]),
             "assertedat": utc_text(SAID_AT),
-            "run": 1,
+            "run": self.sheet.run,
             "streamversion": row,
             "data": data,
         }

@@ -65,7 +65,11 @@ def asked(options: Options) -> Asked:
 
 
 def _sheets(inputs: Mapping[str, tuple[Sequence[str] | None, str | None]]) -> tuple[Sheet, ...]:
-    found = tuple(sheet(kind, one, profile) for kind, (files, profile) in inputs.items() for one in files or ())
+    found = tuple(
+        sheet(kind, one, profile, run)
+        for kind, (files, profile) in inputs.items()
+        for run, one in enumerate(files or (), 1)
+    )
     if not any(one.kind in COMPARED for one in found):
         raise Fault("there is nothing to compare", fix="give at least --contracts, --usage and --invoices")
     return found

@@ -20,7 +20,8 @@ from services.ingestion.domain.table import BadTable, Table
 TENANT = "reconcile"
 """Whose records they are: the command knows one tenant."""
 SAID_AT = datetime(2000, 1, 1, tzinfo=UTC)
-"""When every file's word was given: none outranks another, and no clock is read."""
+"""When every file's word was given: no clock is read. Of files of one kind a later one outranks an earlier one."""
+_ROWS_MAX = 10_000_000
 NO_LIMIT = datetime(2199, 12, 31, tzinfo=UTC)
 """No file claims to be later."""
 COMPARED = ("contracts", "usage", "invoices", "vendor-bills", "time")
@@ -43,6 +44,8 @@ class Sheet:
     source: str
     named: bool = False
     """Whether the source was said, and not taken from the profile."""
+    run: int = 1
+    """Its place among the files of its kind: what a later one says of the same thing holds."""
 
     @property
     def name(self) -> str:
@@ -76,15 +79,16 @@ class Read:
         return len({one.row for one in self.rejected})
 
 
-def sheet(kind: str, given: str, profile_name: str | None) -> Sheet:
-    """A file as the command line names it: ``PATH`` or ``SOURCE=PATH``. Raises :class:`Fault`."""
+def sheet(kind: str, given: str, profile_name: str | None, run: int = 1) -> Sheet:
+    """A file as the command line names it: ``PATH`` or ``SOURCE=PATH``; ``run`` is its place among those of its kind.
+    Raises :class:`Fault`."""
     source, mark, path = given.partition("=")
     named = bool(mark) and not Path(given).exists()
     try:
         declared = profile(profile_name or _PROFILES.get(kind, kind))
     except UnknownProfile as error:
         raise Fault(str(error), fix="`plumbline ingest profiles` lists them") from None
-    return Sheet(kind, Path(path if named else given), declared, source if named else declared.source, named)
+    return Sheet(kind, Path(path if named else given), declared, source if named else declared.source, named, run)
 
 
 def load(of: Sheet, zone: str, advance: Callable[[int], None]) -> Read:
@@ -123,7 +127,11 @@ def _fix(path: Path, fix: str) -> str:
 
 def _take(found: Read, record: RowRecord) -> None:
     if isinstance(record, Made):
-        found.records.append(fields_of(record, tenant=TENANT, source=found.sheet.source, asserted_at=SAID_AT))
+        of = found.sheet
+        fields = fields_of(record, tenant=TENANT, source=of.source, asserted_at=SAID_AT, run=of.run)
+        # Of decisions the row is the version: those of a later file stand above those of an earlier one.
+        fields["streamversion"] += (of.run - 1) * _ROWS_MAX
+        found.records.append(fields)
         return
     found.rejected += rejected(found.sheet, record)
 

@@ -299,3 +299,9 @@ def test_conversion_and_allowances_are_steps_of_their_own() -> None:
         "26 / 25, started = 2",
         "2 x 6.00 = 12.00",
     ]
+
+
+def test_allowances_of_a_gauge_are_a_step_too() -> None:
+    (line,) = due(service(unit("2", included="2")), seats(("6-1", "5")), JUNE, True)
+    assert [(s.label, s.formula) for s in line.steps if s.label == "billable"] == [("billable", "5 - 2 included = 3")]
+    assert line.amount == D("6.00")

@@ -178,6 +178,7 @@ def test_blocks_are_whole_unless_allowances_are_prorated() -> None:
         ({"start": "6-3", "end": "6-9"}, 6),
         ({"start": "6-3", "end": "6-9", "second": "6-5"}, 6),
         ({"start": "5-1", "end": "7-1"}, 10),
+        ({"start": "6-11"}, 0),
         ({}, 10),
     ):
         assert held(whole, **dates) == [10]  # type: ignore[arg-type]

@@ -120,7 +120,15 @@ def test_a_work_type_changes_no_other_and_factors_come_after_it() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [((1, 5), "0.2"), ((1, 8), "0.125"), ((-3, 4), "-0.75"), ((40, 1), "40"), ((7, 20), "0.35"), ((1, 25), "0.04")],
+    [
+        ((1, 5), "0.2"),
+        ((1, 8), "0.125"),
+        ((-3, 4), "-0.75"),
+        ((40, 1), "40"),
+        ((7, 20), "0.35"),
+        ((1, 25), "0.04"),
+        ((0, 1), "0"),
+    ],
 )
 def test_a_quotient_that_has_a_last_digit_is_a_plain_figure(value: tuple[int, int], text: str) -> None:
     assert str(plain(Fraction(*value))) == text

@@ -126,6 +126,39 @@ def test_cents_beyond_a_cap_are_given_back_and_shown() -> None:
     assert "cap" not in [s.label for s in found[0].steps]
 
 
+def test_cents_beyond_a_cap_are_those_beyond_what_earlier_lines_left() -> None:
+    """33.34 + 33.34 + 33.33 for hours of exactly 100.00."""
+    agreed = terms("100", cap_amount=D(100), lines="entry")
+    entries = [Entry(f"T-{n}", day(2), D(minutes)) for n, minutes in enumerate(("20.001", "20.001", "19.998"))]
+    assert [(c.amount, c.discounts) for c in rated(agreed, *entries).components] == [
+        (D("33.34"), 0),
+        (D("33.34"), 0),
+        (D("33.33"), D("0.01")),
+    ]
+    (just,) = rated(terms("100", cap_amount=D(100)), work(1, day(2))).components
+    assert [s.label for s in just.steps] == ["hours", "amount"]
+
+
+def test_a_line_on_which_a_discount_takes_nothing_shows_none() -> None:
+    agreed = terms(rates=ABC, more={"discounts": [{"pct": D(10), "effective_to": "2026-06-04"}]})
+    first, second = rated(agreed, work(1, day(3), role="a"), work(2, day(4), role="b")).components
+    assert [s.label for s in first.steps] == ["hours", "amount", "discount"]
+    assert [s.label for s in second.steps] == ["hours", "amount"]
+
+
+def test_refused_hours_are_one_line_whoever_worked_them() -> None:
+    block = PrepaidBlock(block="A", start=day(1), end=day(1, 7), hours=D(1))
+    agreed = terms(rates=ABC, blocks=(block,), overdraw="refuse")
+    answer = rated(agreed, work(1, day(3), "2", role="a"), work(2, day(4), role="b"))
+    assert names(answer) == [("block A", 1, 0), ("refused", 2, 0)]
+
+
+def test_hours_of_the_day_after_the_part_draw_nothing_before_it() -> None:
+    agreed = terms(blocks=(PrepaidBlock(block="A", start=day(1), end=day(1, 8), hours=D(10)),))
+    answer = rated(agreed, work(1, day(3), "2"), work(2, day(1, 7), "3"))
+    assert (answer.balances[0].drawn, answer.balances[0].left) == (2, 8)
+
+
 def test_a_discount_in_money_is_split_as_the_terms_say() -> None:
     ten = {"discount_amount": D(10)}
     assert three(terms(rates=ABC, more=ten)) == [D("1.43"), D("5.71"), D("2.86")]

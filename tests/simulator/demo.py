@@ -58,11 +58,13 @@ async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
     await driver.upload("products", msp.product_rows(), source=PSA)
     await driver.upload("clients", msp.client_rows(), source=PSA)
     await driver.upload("mappings", msp.mapping_rows(), source=PSA)
-    for source in SOURCES:
-        await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
     await driver.upload("invoices", msp.invoice_rows(), source=PSA)
     await driver.settled()
     await driver.upload("contracts", msp.contract_rows(), source=PSA)
+    await driver.settled()
+    # After the contracts: what a vendor bills stands for what was used until usage comes, and is due by the contract.
+    for source in SOURCES:
+        await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
     await driver.settled()
     await driver.upload("time-entries", msp.time_rows(), source=PSA)
     await driver.settled()

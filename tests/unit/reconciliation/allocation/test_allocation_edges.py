@@ -174,3 +174,12 @@ def test_a_credit_that_names_a_contract_alone_goes_by_its_product() -> None:
     nameless = replace(want("1", product="dns"), line=None)
     result = allocate([nameless, want("2")], [replace(bill("c", "-3"), contract="C-1")])
     assert [share[:2] for share in shares(result)] == [("2", "c")]
+
+
+def test_cents_that_a_credit_leaves_are_there_for_the_next() -> None:
+    credits_ = [
+        bill(key, "-1", amount=amount, product="dns", corrects="INV-1", invoice="CN-1")
+        for key, amount in (("c1", "-41.50"), ("c2", "-0.50"))
+    ]
+    result = allocate([], [bill("a"), *credits_])
+    assert [(o.credit[0], o.amount) for o in result.offsets] == [("c1", D("41.50")), ("c2", D("0.50"))]

@@ -170,3 +170,32 @@ def test_units_beyond_a_line_pay_no_flat_price() -> None:
     result = allocate([want("1", "2", "5.00"), want("2", None, "7.00", period=late)], [bill("a", "5", "5.00")])
     assert [(s.wanted[0], s.quantity, s.amount) for s in result.shares] == [("1", 5, D("25.00"))]
     assert [one.key[0] for one in result.wanted] == ["2"]
+
+
+def nameless(line: Wanted) -> Wanted:
+    return replace(line, contract=None, line=None)
+
+
+def test_lines_of_no_contract_do_not_name_each_other() -> None:
+    assert pairs(allocate([nameless(want("1"))], [bill("a")])) == [("1", "a", "equal")]
+
+
+def test_what_is_left_of_a_line_goes_on_at_its_price_and_not_to_equal_units_at_another() -> None:
+    others = [nameless(want("2", "3", "9.00")), nameless(want("3", "5", "4.20"))]
+    result = allocate([want("1"), *others], [bill("a", "13", ref="1")])
+    assert pairs(result) == [("1", "a", "reference"), ("3", "a", "near")]
+
+
+def test_all_that_is_left_of_a_contract_may_sum_to_a_line_of_units() -> None:
+    billed = [replace(one, contract="C-1") for one in ones("20", "22", "1", "2", "3", "5", "8", "13")]
+    result = allocate([want("1", "2", "21.00"), want("2", "10", "3.20")], billed)
+    assert [sum(s.amount for s in result.shares if s.wanted == (key,)) for key in "12"] == [42, 32]
+    assert result.wanted == ()
+
+
+@pytest.mark.parametrize("price", [None, "0.00"])
+def test_what_asks_for_no_money_is_no_term_of_a_sum(price: str | None) -> None:
+    asked = [flat(f"{n}", amount) for n, amount in enumerate(("1", "2", "4", "8", "16"))]
+    result = allocate([*asked, want("9", "3", price)], ones("31"))
+    assert [(s.wanted[0], s.amount, s.by) for s in result.shares] == [(one.key[0], one.amount, "sum") for one in asked]
+    assert [one.key[0] for one in result.wanted] == ["9"]

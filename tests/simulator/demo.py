@@ -62,10 +62,6 @@ async def load(driver: Driver, msp: Msp, receiver: Receiver) -> None:
     await driver.settled()
     await driver.upload("contracts", msp.contract_rows(), source=PSA)
     await driver.settled()
-    # After the contracts: what a vendor bills stands for what was used until usage comes, and is due by the contract.
-    for source in SOURCES:
-        await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
-    await driver.settled()
     await driver.upload("time-entries", msp.time_rows(), source=PSA)
     await driver.settled()
 
@@ -91,8 +87,12 @@ async def _stream(driver: Driver, msp: Msp) -> None:
 
 
 async def finish(driver: Driver, msp: Msp, *, settle_s: float = 60) -> None:
-    """The vendors declare the closed month complete, the import is declared over, some clients' month is closed and
+    """The vendors bill the closed month and declare it complete, the import is declared over, some clients' month is closed and
     something of it comes late; then everything comes to rest."""
+    # A vendor bills the month when it is over. Before usage is here, what it bills would stand for what was used.
+    for source in SOURCES:
+        await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)
+    await driver.settled(settle_s)
     start, end = msp.covers()
     for source in SOURCES:
         await driver.observed(source, start.isoformat(), end.isoformat())
@@ -234,7 +234,7 @@ async def _demonstrate(*, once: bool) -> int:
             f" {msp.running.start:%B} is running"
         )
         await load(driver, msp, receiver)
-        console.print("catalog, mappings, vendor bills, invoices and contracts are loaded; usage streams in:\n")
+        console.print("catalog, mappings, invoices, contracts and hours are loaded; usage streams in:\n")
         await _stream(driver, msp)
         await finish(driver, msp)
         bodies = [row["body"] for row in await driver.discrepancies()]

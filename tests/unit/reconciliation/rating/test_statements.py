@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from shared.events.discrepancies import Source
 from shared.kernel.periods import Period, instant_of
 from shared.reconciliation.rating import Statement, rate, rate_original, total
 from shared.reconciliation.rating.billed import difference
@@ -135,3 +136,11 @@ def test_totals_over_all_sub_periods_are_those_of_one_statement() -> None:
     measured = used(("6-5", "5"), ("6-15", "15"), ("6-25", "20"))
     lines = rate_original(STEPPED, measured, JUNE, True, NONE_BILLED)
     assert total(lines) == total(rate(STEPPED, measured, JUNE, True, ()))
+
+
+def test_a_sub_period_names_no_record_of_a_level_that_begins_with_the_next() -> None:
+    held = seats(("6-1", "3"), ("6-11", "6"))
+    named = [Source(type="seats.observed.v1", source="vendor", id=id) for id in ("a", "b")]
+    levels = tuple(level._replace(sources=(of,)) for level, of in zip(held.levels, named, strict=True))
+    lines = rate_original(service(unit("30")), replace(held, levels=levels), JUNE, True, NONE_BILLED)
+    assert [[source.id for source in line.sources] for line in lines] == [["a"], ["a", "b"], ["a", "b"]]

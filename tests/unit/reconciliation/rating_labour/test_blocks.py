@@ -227,3 +227,9 @@ def test_half_an_hour_that_a_block_cannot_pay_stays_owed() -> None:
     ]
     assert answer.carried == 0
     assert rated(terms(blocks=blocks[:2], overdraw="carry"), ("6-2", "2.5")).carried == D("0.5")
+
+
+def test_a_block_expires_on_its_day_though_an_older_one_goes_on() -> None:
+    agreed = terms(blocks=(block("A", "1-1", "8-1"), block("B", "3-1", "6-10", "5")))
+    found = {balance.block: (balance.left, balance.expired) for balance in rated(agreed).balances}
+    assert found == {"A": (10, 0), "B": (0, 5)}

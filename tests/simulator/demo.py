@@ -87,8 +87,8 @@ async def _stream(driver: Driver, msp: Msp) -> None:
 
 
 async def finish(driver: Driver, msp: Msp, *, settle_s: float = 60) -> None:
-    """The vendors bill the closed month and declare it complete, the import is declared over, some clients' month is closed and
-    something of it comes late; then everything comes to rest."""
+    """The vendors bill the closed month and declare it complete, the import is declared over, some clients' month is
+    closed and something of it comes late; then everything comes to rest."""
     # A vendor bills the month when it is over. Before usage is here, what it bills would stand for what was used.
     for source in SOURCES:
         await driver.upload("vendor-bills", msp.vendor_bill_rows(source), source=source)

@@ -135,13 +135,18 @@ def copy(stage: Path, module: str) -> None:
     for name in ("shared", "tests"):
         shutil.copytree(ROOT / name, stage / name, dirs_exist_ok=True, copy_function=refresh_others, ignore=SKIPPED)
     shutil.copy2(ROOT / "pyproject.toml", stage)
-    refresh(ROOT / module, stage / module, undecorate((ROOT / module).read_text()))
+    if refresh(ROOT / module, stage / module, undecorate((ROOT / module).read_text())):
+        # Which tests reach which function is remembered, and would be nothing for a function that is new.
+        (stage / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
 
 
-def refresh(source: Path | str, target: Path | str, text: str | None = None) -> None:
+def refresh(source: Path | str, target: Path | str, text: str | None = None) -> bool:
+    """Whether there was anything new."""
     wanted = Path(source).read_bytes() if text is None else text.encode()
-    if not Path(target).exists() or Path(target).read_bytes() != wanted:
-        Path(target).write_bytes(wanted)
+    if Path(target).exists() and Path(target).read_bytes() == wanted:
+        return False
+    Path(target).write_bytes(wanted)
+    return True
 
 
 def settings(module: str) -> str:

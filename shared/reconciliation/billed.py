@@ -352,9 +352,9 @@ def _is_sum(charge: Charge, charges: Sequence[Charge], expected: Expected | None
     """Whether a credit is of a sum (``-1 x 10.00``), and of no unit: nothing is billed or agreed at its price."""
     if charge.amount >= 0 or abs(charge.quantity) != 1 or expected is None or expected.unit_price is None:
         return False
-    price = charge.amount / charge.quantity
-    asked = [other.amount / other.quantity for other in charges if other.amount > 0 and other.quantity]
-    return bool(asked) and price not in asked and Fraction(price) != Fraction(expected.unit_price)
+    price = Fraction(charge.amount) / Fraction(charge.quantity)
+    asked = [Fraction(one.amount) / Fraction(one.quantity) for one in charges if one.amount > 0 and one.quantity]
+    return bool(asked) and price not in asked and price != Fraction(expected.unit_price)
 
 
 def _standing(charge: Charge, expected: Expected | None) -> Number:

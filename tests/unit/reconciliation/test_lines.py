@@ -416,3 +416,12 @@ def test_amounts_of_two_currencies_are_not_added_up() -> None:
     verdict = drawn(lines=lines, invoice=bills)
     assert (verdict.state, verdict.currency, verdict.expected) == (State.MATCHED, None, None)
     assert [(line.currency, line.expected) for line in verdict.lines] == [("EUR", D(150)), ("USD", D(90))]
+
+
+def test_a_credit_of_a_sum_beside_a_line_whose_price_has_no_end() -> None:
+    verdict = drawn(
+        lines=(unit_line(),),
+        used=(gauge((at(1), "3")),),
+        invoice=(posted("3", "4.20", "12.61"), credit("-0.01", "-1")),
+    )
+    assert (verdict.state, verdict.billed, verdict.expected) == (State.MATCHED, D("12.60"), D("12.60"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +13,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from deploy.local import jars
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from shared.runtime.migrate import migrate, new_passwords
+
+# The same examples each time, so that what fails is the change at hand; PLUMBLINE_RANDOM=1 draws new ones.
+settings.register_profile("same", derandomize=True)
+if not os.environ.get("PLUMBLINE_RANDOM"):
+    settings.load_profile("same")
 
 
 def free_port() -> int:

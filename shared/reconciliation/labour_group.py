@@ -462,7 +462,7 @@ def _break(
     if name == "unit_price":
         tolerance = inputs.settings.tolerance("unit_price", currency=line.currency)
     return Break(
-        line.stream if line.part is None else (*line.stream, line.part.start.isoformat()),
+        line.break_key,
         body(
             _frame(inputs),
             code,
@@ -472,13 +472,8 @@ def _break(
             amount=abs(signed),
             currency=line.currency,
             quantity=extra,
-            expected=Side(
-                quantity=line.hours,
-                unit_price=None if line.unit_price is None else words.shown(line.unit_price),
-                amount=line.amount,
-                ref=line.ref,
-            ),
-            billed=Side(quantity=words.field(answer.hours), amount=answer.amount, ref=answer.ref or None),
+            expected=line.side,
+            billed=answer.side,
             tolerance=tolerance,
             why=figures,
             contract_ref=line.ref,

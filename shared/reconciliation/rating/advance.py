@@ -146,13 +146,4 @@ def _unused(
 
 def _negated(line: Component, currency: str) -> Component:
     step = Arithmetic("refund", f"{amount_text(line.total, currency)} back in full", -line.total)
-    return replace(
-        line,
-        quantity=-line.quantity,
-        amount=-line.amount,
-        discounts=-line.discounts,
-        charges=-line.charges,
-        corrects=line.booked,
-        booked=None,
-        steps=(step,),
-    )
+    return line.reversed(step)

@@ -168,17 +168,7 @@ def _explained(line: Component, now: Component, old: Component, currency: str, l
 
 def _reversal(old: Component, currency: str) -> Component:
     step = Arithmetic("reversed", f"0 due - {amount_text(old.total, currency)} billed", -old.total)
-    return replace(
-        old,
-        quantity=-old.quantity,
-        amount=-old.amount,
-        discounts=-old.discounts,
-        charges=-old.charges,
-        corrects=old.booked,
-        booked=None,
-        steps=(step,),
-        flags=(),
-    )
+    return replace(old.reversed(step), flags=())
 
 
 def _until(service: Service, measured: Measurement | None, part: Part, end: date) -> Measurement | None:

@@ -6,7 +6,7 @@ the name ``amount``, ``discounts`` or ``charges`` is a ``Decimal`` that has pass
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -133,3 +133,16 @@ class Component:
     @property
     def total(self) -> Decimal:
         return self.amount - self.discounts + self.charges
+
+    def reversed(self, step: Arithmetic) -> Component:
+        """Its exact negative, which corrects the line that it was booked as."""
+        return replace(
+            self,
+            quantity=-self.quantity,
+            amount=-self.amount,
+            discounts=-self.discounts,
+            charges=-self.charges,
+            corrects=self.booked,
+            booked=None,
+            steps=(step,),
+        )

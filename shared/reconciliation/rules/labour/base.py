@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from shared.events.discrepancies import Source
+from shared.events.discrepancies import Side, Source
 from shared.kernel.money import round_to
 from shared.kernel.periods import Period
 from shared.reconciliation import words
@@ -68,6 +68,17 @@ class LabourLine:
         """Finest business identifiers: of the contract line, else the product."""
         return (self.product.id, *self.chain.key) if self.chain is not None else (self.product.id,)
 
+    @property
+    def break_key(self) -> tuple[str, ...]:
+        """Of a break of this part: the contract line and the part's first day."""
+        return self.stream if self.part is None else (*self.stream, self.part.start.isoformat())
+
+    @property
+    def side(self) -> Side:
+        """What is due, as a break shows it."""
+        price = None if self.unit_price is None else words.shown(self.unit_price)
+        return Side(quantity=self.hours, unit_price=price, amount=self.amount, ref=self.ref)
+
     def pieces(self, kind: str) -> list[tuple[Outcome, Piece]]:
         """The hours in this part that met one fate, with their entry's outcome."""
         return [
@@ -89,6 +100,11 @@ class Answer:
     amount: Decimal
     ref: str = ""
     records: tuple[Source, ...] = ()
+
+    @property
+    def side(self) -> Side:
+        """What is billed, as a break shows it."""
+        return Side(quantity=words.field(self.hours), amount=self.amount, ref=self.ref or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def beyond(
     amount = money(worth, line.currency) if line.currency and worth else None
     names = ", ".join(dict.fromkeys(one.entry.id for one, _ in found))
     return Break(
-        line.stream if line.part is None else (*line.stream, line.part.start.isoformat()),
+        line.break_key,
         body(
             case.frame,
             code,

@@ -32,7 +32,7 @@ def stale_time(case: LabourCase, line: LabourLine) -> Break | None:
     ]
     quantity = worked(stale)
     return Break(
-        line.stream if line.part is None else (*line.stream, line.part.start.isoformat()),
+        line.break_key,
         body(
             case.frame,
             Code.STALE_TIME,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from shared.events.discrepancies import Code, Direction, Reached, Side
+from shared.events.discrepancies import Code, Direction, Reached
 from shared.kernel.money import money
 from shared.reconciliation import words
 from shared.reconciliation.bodies import body, step
@@ -30,7 +30,7 @@ def time_unbilled(case: LabourCase, line: LabourLine) -> Break | None:
     if amount is not None and line.currency is not None:
         why += f": {line.currency} {words.price(amount, line.currency)}"
     return Break(
-        line.stream if line.part is None else (*line.stream, line.part.start.isoformat()),
+        line.break_key,
         body(
             case.frame,
             Code.TIME_UNBILLED,
@@ -40,13 +40,8 @@ def time_unbilled(case: LabourCase, line: LabourLine) -> Break | None:
             amount=amount,
             currency=line.currency,
             quantity=short,
-            expected=Side(
-                quantity=line.hours,
-                unit_price=None if line.unit_price is None else words.shown(line.unit_price),
-                amount=line.amount,
-                ref=line.ref,
-            ),
-            billed=Side(quantity=words.field(answer.hours), amount=answer.amount, ref=answer.ref or None),
+            expected=line.side,
+            billed=answer.side,
             tolerance=tolerance,
             why=why,
             contract_ref=line.ref,
